@@ -1,0 +1,14 @@
+# libckshim.so: hidden symbols, no dependency but libc (libunwind is opened at the first cuInit).
+SHIM_SRC := $(wildcard shim/*.c)
+SHIM_OBJ := $(SHIM_SRC:%.c=$(BUILD)/obj/%.o) $(patsubst %.S,$(BUILD)/obj/%.o,$(wildcard shim/*.S))
+$(SHIM_OBJ) $(BASE_OBJ): EXTRA_CFLAGS += -fvisibility=hidden -fno-plt
+
+$(BUILD)/obj/%.o: %.S
+	@mkdir -p $(@D)
+	$(CC) -c $< -o $@
+
+$(BUILD)/libckshim.so: $(SHIM_OBJ) $(BASE_OBJ) shim/libckshim.map
+	$(CC) $(CFLAGS) -shared -Wl,-soname,libckshim.so -Wl,--version-script=shim/libckshim.map -Wl,-Bsymbolic \
+		-Wl,-z,defs,-z,now,-z,relro,-z,nodelete -o $@ $(SHIM_OBJ) $(BASE_OBJ) -ldl -lpthread
+
+all: $(BUILD)/libckshim.so
