@@ -47,7 +47,9 @@ int ck_image_create(int fd, int32_t pid, int32_t device, const uint8_t uuid[CK_U
 int ck_image_stack(struct ck_image_writer *w, const char *text, uint32_t *index, struct ck_err *err);
 
 /* ck_image_range - begin a range; the one before must be complete (CK_EINVAL otherwise). Ranges may not
- * overlap; addr + size may not overflow; size > 0. */
+ * overlap; addr + size may not overflow; size > 0. Any order will do; only when they do not come in order
+ * of address is an overlap found as late as in ck_image_finish. An index of 256 MiB is the limit
+ * (CK_EINVAL): 32 TiB of memory. */
 int ck_image_range(struct ck_image_writer *w, const struct ck_range *r, struct ck_err *err);
 
 /* ck_image_chunk - append the next @len bytes of the current range. @len is CK_CHUNK_SIZE but for the
@@ -55,13 +57,16 @@ int ck_image_range(struct ck_image_writer *w, const struct ck_range *r, struct c
  * Returns 0 or -1: CK_ENOSPC, CK_ESYS (image unusable), CK_EINVAL (nothing written). */
 int ck_image_chunk(struct ck_image_writer *w, const void *buf, size_t len, struct ck_err *err);
 
-/* ck_image_finish - write index and footer and fdatasync. Frees @w either way. *@info may be NULL. */
+/* ck_image_finish - write index and footer and fdatasync. Frees @w either way. *@info may be NULL.
+ * Returns 0 or -1: CK_ENOSPC, CK_ESYS, CK_EINVAL (a range is incomplete, ranges overlap, or an earlier
+ * write failed): the file is then without a footer, or not known to be on the disk. */
 int ck_image_finish(struct ck_image_writer *w, struct ck_image_info *info, struct ck_err *err);
 
 /* ck_image_abandon - free @w; the file stays as it is, without a footer. NULL is allowed. */
 void ck_image_abandon(struct ck_image_writer *w);
 
-/* ck_image_open - check header, footer and index of @fd (caller keeps it; read with pread).
+/* ck_image_open - check header, footer and index of @fd (caller keeps it; read with pread). Allocates by
+ * mmap only, never more than about 512 MiB whatever the file says.
  * Returns 0 and *@out; or -1: CK_EDAMAGED, CK_EVERSION, CK_ESYS. */
 int ck_image_open(int fd, struct ck_image_reader **out, struct ck_err *err);
 void ck_image_close(struct ck_image_reader *r); /* NULL is allowed */
@@ -78,7 +83,7 @@ const char *ck_image_get_stack(const struct ck_image_reader *r, uint32_t i);
 int ck_image_read(struct ck_image_reader *r, uint64_t i, uint64_t c, void *buf, size_t *len, int *zero,
 		  struct ck_err *err);
 
-/* ck_image_verify - read and check every chunk. Returns 0 or -1 as ck_image_read. */
+/* ck_image_verify - read and check every byte that ck_image_open did not. Returns 0 or -1 as ck_image_read. */
 int ck_image_verify(struct ck_image_reader *r, struct ck_err *err);
 
 #endif
