@@ -73,6 +73,9 @@ int ck_opts_check_signals(const char *value, struct ck_err *err);
 int ck_opts_check_log(const char *value, struct ck_err *err);
 int ck_opts_check_job(const char *value, struct ck_err *err);
 
+/* ck_opts_log - make --log's level count, here and in what is started from here (CKSHIM_LOG). */
+void ck_opts_log(const char *level);
+
 /* Options that several tools share: rows over one struct, so that they read alike everywhere. */
 struct ck_common {
 	const char *dir;      /* NULL: ck_store_locate chooses */
