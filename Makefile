@@ -16,6 +16,11 @@ CK_CFLAGS := -std=gnu11 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-pro
 BASE_SRC := $(wildcard shim/base/*.c)
 BASE_OBJ := $(BASE_SRC:%.c=$(BUILD)/obj/%.o)
 
+ifeq ($(V),)
+Q_CC = @echo "  CC   $<";
+Q_LD = @echo "  LINK $@";
+endif
+
 .PHONY: all
 all:
 
@@ -25,11 +30,11 @@ include $(wildcard tests/*/rules.mk scripts/rules.mk)
 # Everything is compiled position-independent, so that one object serves library, tool and test.
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(CK_CFLAGS) $(EXTRA_CFLAGS) -fPIC -c $< -o $@
+	$(Q_CC)$(CC) $(CFLAGS) $(CK_CFLAGS) $(EXTRA_CFLAGS) -fPIC -c $< -o $@
 
 $(BUILD)/libckbase.a: $(BASE_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q_LD)$(AR) rcs $@ $^
 
 .PHONY: clean
 clean:

@@ -5,10 +5,10 @@ $(SHIM_OBJ) $(BASE_OBJ): EXTRA_CFLAGS += -fvisibility=hidden -fno-plt
 
 $(BUILD)/obj/%.o: %.S
 	@mkdir -p $(@D)
-	$(CC) -c $< -o $@
+	$(Q_CC)$(CC) -c $< -o $@
 
 $(BUILD)/libckshim.so: $(SHIM_OBJ) $(BASE_OBJ) shim/libckshim.map
-	$(CC) $(CFLAGS) -shared -Wl,-soname,libckshim.so -Wl,--version-script=shim/libckshim.map -Wl,-Bsymbolic \
+	$(Q_LD)$(CC) $(CFLAGS) -shared -Wl,-soname,libckshim.so -Wl,--version-script=shim/libckshim.map -Wl,-Bsymbolic \
 		-Wl,-z,defs,-z,now,-z,relro,-z,nodelete -o $@ $(SHIM_OBJ) $(BASE_OBJ) -ldl -lpthread
 
 all: $(BUILD)/libckshim.so

@@ -5,9 +5,9 @@ TOOLS := $(patsubst tools/%.c,$(BUILD)/%,$(wildcard tools/ckshim-*.c))
 
 $(BUILD)/libcktools.a: $(TOOL_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q_LD)$(AR) rcs $@ $^
 
 $(TOOLS): $(BUILD)/%: $(BUILD)/obj/tools/%.o $(BUILD)/libcktools.a $(BUILD)/libckbase.a
-	$(CC) $(CFLAGS) -o $@ $< $(BUILD)/libcktools.a $(BUILD)/libckbase.a -l:libjansson.a -ldl -lpthread
+	$(Q_LD)$(CC) $(CFLAGS) -o $@ $< $(BUILD)/libcktools.a $(BUILD)/libckbase.a -l:libjansson.a -ldl -lpthread
 
 all: $(TOOLS)

@@ -42,10 +42,12 @@
 enum ck_msg_type {
 	CK_MSG_OK = 1,
 	CK_MSG_BUSY,
-	CK_MSG_REGISTER, /* pid; a: control thread's tid; text: path of the libcuda it uses */
+	CK_MSG_REGISTER, /* pid; a: control thread's tid; b: 1 to take it back (cuInit failed);
+			    text: path of the libcuda it uses */
 	CK_MSG_HELLO,	 /* pid; a: control thread's tid */
-	CK_MSG_QUIESCE,	 /* > a: milliseconds left.  < a: number of devices in use, b: offloaded bytes,
-			    c: 1 if offload is off for this process (text says why) */
+	CK_MSG_QUIESCE,	 /* > a: milliseconds left.  < a: number of devices to save, b: offloaded bytes,
+			    c: residue bytes, d: 1 once cuInit has succeeded (else the driver knows nothing of this
+			    process); text: why offload is off for it, or empty */
 	CK_MSG_THREADS,	 /* > a: index to start from.  < a: how many in all; text: as many int32_t tids of the
 			    driver's own threads as fit, from that index; b: how many of them */
 	CK_MSG_SAVE,	 /* > a: index of the device in use (0..), b: ms left; fd: empty file, O_RDWR.
