@@ -32,7 +32,7 @@ static _Atomic(uint32_t) ctl_tid; /* futex: 0 until the thread runs */
 static _Atomic(bool) driver_ready; /* cuInit has succeeded in this process */
 static CUdevice devices[MAX_DEVICES];
 static int ndevices;
-static bool released; /* physical memory is given up: the gate may not open */
+static bool released; /* past CK_MSG_RELEASE: only CK_MSG_OPEN opens the gate */
 
 static void answer(int sock, struct ck_msg *m, int rc, const struct ck_err *e)
 {
@@ -123,11 +123,9 @@ static int refill(struct ck_msg *m, int fd, struct ck_err *e)
 
 static int give_up_memory(struct ck_err *e)
 {
-	if (ndevices) {
-		released = true;
-		if (ck_save_release(e))
-			return -1;
-	}
+	released = true;
+	if (ndevices && ck_save_release(e))
+		return -1;
 	return ck_holes_before(e);
 }
 
@@ -159,9 +157,9 @@ static void serve(int sock)
 	for (;;) {
 		int fd = -1, rc = 0;
 		if (ck_msg_recv(sock, &m, &fd, -1, &e)) {
-			/* The supervisor is gone, and this process with it in a moment. Until then the gate
-			 * may open only on memory that is there. */
-			if (all_backed())
+			/* The supervisor has hung up. Before any memory was given up that is how it calls a
+			 * checkpoint off; later it will call again. */
+			if (!released)
 				ck_gate_open();
 			return;
 		}
