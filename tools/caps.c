@@ -50,13 +50,8 @@ int ck_caps_criu(void)
 	uint64_t want = 1ull << CAP_CHECKPOINT_RESTORE;
 	if (yama_restricts())
 		want |= 1ull << CAP_SYS_PTRACE;
-	/* The bounding set can only be cut with CAP_SETPCAP, so before the rest goes. */
-	for (int c = 0; c < 64; c++) {
-		if (want >> c & 1)
-			continue;
-		if (prctl(PR_CAPBSET_READ, c, 0, 0, 0) == 1 && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0)
-			return -1;
-	}
+	/* The bounding set stays whole: what criu restores inherits it, and once it is smaller than the
+	 * next images say, criu would need CAP_SETPCAP to put that right. */
 	if (set(want, want) < 0)
 		return -1;
 	for (int c = 0; c < 64; c++) {

@@ -23,11 +23,6 @@
 #include "restore.h"
 #include "store.h"
 
-#pragma weak ck_gpus_count
-#pragma weak ck_gpus_freeze
-#pragma weak ck_gpus_thaw
-#pragma weak ck_gpus_to_json
-
 #define PAUSE_MS 5000
 
 struct attempt {
@@ -142,12 +137,12 @@ static int write_manifest(struct attempt *a, struct ck_err *err)
 	m.monotonic_ns = clock_ns(CLOCK_MONOTONIC);
 	m.boottime_ns = clock_ns(CLOCK_BOOTTIME);
 	snprintf(reason, sizeof reason, "SIG%s", sigabbrev_np(a->sig) ? sigabbrev_np(a->sig) : "?");
-	int rc = ck_manifest_str(&m.exe, in->exe, err) || ck_manifest_argv(&m, s->argv, err) ||
+	int rc = ck_manifest_str(&m.exe, in->exe_path, err) || ck_manifest_argv(&m, s->argv, err) ||
 		 ck_manifest_str(&m.cwd, ck_procs_link(in->root, "cwd", cwd, sizeof cwd), err) ||
 		 ck_manifest_str(&m.job, s->job, err) || ck_manifest_str(&m.reason, reason, err) ||
 		 ck_manifest_str(&m.rundir, in->rundir, err) || record_streams(in, &m, err) ||
 		 record_processes(in, &m, err) ? -1 : 0;
-	if (rc == 0 && in->gpus && ck_gpus_count(in->gpus)) {
+	if (rc == 0 && ck_gpus_count(in->gpus)) {
 		m.gpu = ck_gpus_to_json(in->gpus);
 		if (!m.gpu)
 			rc = ck_err_set(err, CK_ESYS, ENOMEM, "manifest");
@@ -275,7 +270,7 @@ static int attempt(struct attempt *a, struct ck_err *err)
 		return -1;
 	if (ck_examine(in->root, 0, in->st, in->gpus, CK_EXAMINE_EARLY, err))
 		return -1;
-	if (in->gpus && ck_gpus_count(in->gpus)) {
+	if (ck_gpus_count(in->gpus)) {
 		if (ck_gpus_freeze(in->gpus, a->dirfd, a->until, err))
 			return -1;
 		a->frozen = 1;

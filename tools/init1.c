@@ -23,10 +23,6 @@
 #include "ns.h"
 #include "restore.h"
 
-#pragma weak ck_gpus_new
-#pragma weak ck_gpus_accept
-#pragma weak ck_gpus_forget
-
 #define REPORTERS_MAX 65536
 #define LOW_PIDS 1000 /* left to criu and other helpers */
 
@@ -61,8 +57,7 @@ static void reap(struct ck_init *in)
 			in->helper_done = 1;
 			in->helper_status = status;
 		}
-		if (in->gpus)
-			ck_gpus_forget(in->gpus, pid);
+		ck_gpus_forget(in->gpus, pid);
 	}
 }
 
@@ -175,7 +170,7 @@ int ck_init_turn(struct ck_init *in, int fd, int timeout_ms)
 		on_monitor(in);
 	else if (p[1].revents & POLLHUP)
 		_exit(1);
-	if (p[2].revents && in->gpus)
+	if (p[2].revents)
 		ck_gpus_accept(in->gpus);
 	return fd >= 0 && p[3].revents != 0;
 }
@@ -252,11 +247,9 @@ static int setup(struct ck_init *in, struct ck_err *err)
 		return -1;
 	if (ck_find_beside("ckshim-drv", drv, sizeof drv) < 0)
 		drv[0] = 0;
-	if (ck_gpus_new) {
-		in->gpus = ck_gpus_new(in->listen, drv);
-		if (!in->gpus)
-			return ck_err_set(err, CK_ESYS, ENOMEM, "registry of GPU processes");
-	}
+	in->gpus = ck_gpus_new(in->listen, drv);
+	if (!in->gpus)
+		return ck_err_set(err, CK_ESYS, ENOMEM, "registry of GPU processes");
 	/* criu puts its own descriptors just below the soft limit, above all of the program's. */
 	more.rlim_cur = more.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &more);

@@ -51,6 +51,7 @@ struct ck_init {
 	char work[PATH_MAX + 8]; /* RUNDIR/work: criu's log and the like */
 	char program[64];	/* its name, for messages */
 	const char *exe;
+	char exe_path[2 * PATH_MAX];
 	pid_t root;
 	int root_done, root_status;
 	pid_t helper;		/* criu */

@@ -200,12 +200,18 @@ static int finish(struct monitor *m)
 static void become_init(struct monitor *m, int ctl)
 {
 	static struct ck_init in;
+	char cwd[PATH_MAX];
 	const char *base = strrchr(m->s->argv[0], '/');
 	in.s = m->s;
 	in.st = &m->st;
 	in.ctl = ctl;
 	in.listen = -1;
 	in.exe = m->exe;
+	/* Executed by the name it was called by (a script sees it as $0), recorded in full. */
+	if (m->exe[0] == '/' || !getcwd(cwd, sizeof cwd))
+		snprintf(in.exe_path, sizeof in.exe_path, "%s", m->exe);
+	else
+		snprintf(in.exe_path, sizeof in.exe_path, "%s/%s", cwd, m->exe);
 	in.store = m->s->owned;
 	in.preempt = m->preempt;
 	in.program_mask = m->old_mask;

@@ -15,9 +15,6 @@
 #include "init1.h"
 #include "ns.h"
 
-#pragma weak ck_gpus_from_json
-#pragma weak ck_gpus_thaw
-
 /* A restored process reports signals that were pending at the dump within milliseconds; later reports of
  * the same kind are news, even where an expected one never came. */
 #define EXPECT_NS (10ull * 1000000000u)
@@ -170,8 +167,6 @@ int ck_restore_inside(struct ck_init *in, struct ck_err *err)
 		return -1;
 	in->expected_until = ck_now_ns() + EXPECT_NS;
 	if (from->gpu && json_array_size(from->gpu)) {
-		if (!in->gpus)
-			return ck_err_set(err, CK_EENV, 0, "this ckshim cannot restore GPU programs");
 		if (ck_gpus_from_json(in->gpus, from->gpu, err) ||
 		    ck_gpus_thaw(in->gpus, in->s->from_fd, until, err))
 			return -1;
