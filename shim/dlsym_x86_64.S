@@ -2,6 +2,7 @@
  * namespace, RUNPATH and RTLD_NEXT, so the real function must see the program's, not ours. A C wrapper
  * would keep a frame of its own at -O0 or with --coverage.
  */
+#define CK_DOORS 256 /* as in hook.c */
 	.text
 
 /* %rsi -> symbol name. Ours only if it reads cu[A-Z]...; cuDNN's and cuBLAS's own begin otherwise. */
@@ -56,5 +57,22 @@ dlopen:
 	mov	%eax, %esi
 	jmp	*ck_real_dlopen(%rip)
 	.size	dlopen, . - dlopen
+
+/* Doors for driver entries that the table does not know: each notes that it was used and goes on to the
+ * driver. Being asked for is not being used: runtimes ask for everything when they start. */
+	.globl	ck_hook_door
+	.hidden	ck_hook_door
+	.type	ck_hook_door, @function
+	.balign	32
+ck_hook_door:
+	.set	i, 0
+	.rept	CK_DOORS
+	.balign	32
+	endbr64
+	movb	$1, ck_door_used + i(%rip)
+	jmp	*ck_door_target + 8 * i(%rip)
+	.set	i, i + 1
+	.endr
+	.size	ck_hook_door, . - ck_hook_door
 
 	.section .note.GNU-stack, "", @progbits

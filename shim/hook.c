@@ -33,8 +33,14 @@ int ck_hook_deepbind(const char *file, int flags);
 static pthread_mutex_t bind_lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(bool) bound;
 static char driver_path[4096];
-static _Atomic(const char *) unknown;
-static char unknown_name[64];
+
+/* Used by the doors in dlsym_x86_64.S, 32 bytes of code each. */
+#define CK_DOORS 256
+CK_HIDDEN extern const char ck_hook_door[];
+CK_HIDDEN void *ck_door_target[CK_DOORS];
+CK_HIDDEN _Atomic(uint8_t) ck_door_used[CK_DOORS];
+static char door_name[CK_DOORS][64];
+static unsigned ndoors;
 
 /* Name -> entry, open addressing; filled under bind_lock, before `bound`. */
 #define HASH_SIZE 2048
@@ -158,24 +164,40 @@ bool ck_hook_has(enum ck_entry e)
 	return ck_real_get(e) != (void *)missing_entry;
 }
 
-const char *ck_hook_unknown(void)
-{
-	return atomic_load(&unknown);
-}
-
 const char *ck_hook_driver_path(void)
 {
 	return atomic_load(&bound) && driver_path[0] ? driver_path : NULL;
 }
 
-static void remember_unknown(const char *name)
+/* An entry that the table does not know gets a door: the driver's own code, but its use is noticed. When
+ * the doors run out the entry counts as used. */
+static void *door_for(const char *name, void *real)
 {
-	static _Atomic(bool) once;
-	if (atomic_exchange(&once, true))
-		return;
-	strncpy(unknown_name, name, sizeof unknown_name - 1);
-	atomic_store(&unknown, unknown_name);
-	ck_debug("driver entry %s is not in ckshim's table", name);
+	void *door = real;
+	pthread_mutex_lock(&bind_lock);
+	unsigned i = 0;
+	while (i < ndoors && ck_door_target[i] != real)
+		i++;
+	if (i == ndoors && ndoors < CK_DOORS) {
+		ck_door_target[i] = real;
+		strncpy(door_name[i], name, sizeof door_name[i] - 1);
+		ndoors++;
+		ck_debug("driver entry %s is not in ckshim's table", name);
+	}
+	if (i < ndoors)
+		door = (char *)ck_hook_door + 32 * i;
+	else
+		atomic_store(&ck_door_used[CK_DOORS - 1], 1);
+	pthread_mutex_unlock(&bind_lock);
+	return door;
+}
+
+const char *ck_hook_unknown(void)
+{
+	for (unsigned i = 0; i < CK_DOORS; i++)
+		if (atomic_load(&ck_door_used[i]))
+			return door_name[i];
+	return NULL;
 }
 
 /* The entry that cuGetProcAddress means by a base name: the newest export of that name which is no newer
@@ -223,9 +245,7 @@ void *ck_hook_wrap(const char *name, void *real, int version, uint64_t flags)
 		ck_debug("%s version %d: the driver gave an address of its own", name, version);
 		return (void *)ck_api_rows[e].wrapper;
 	}
-	if (version || ck_hook_is_driver_code(real))
-		remember_unknown(name);
-	return real;
+	return version || ck_hook_is_driver_code(real) ? door_for(name, real) : real;
 }
 
 /* dlsym of a name that reads cu[A-Z]...: reached by tail jump, so the return address is the program's. */

@@ -43,11 +43,11 @@ static inline void *ck_real_get(enum ck_entry e)
 bool ck_hook_has(enum ck_entry e);
 
 /* ck_hook_wrap - what to hand out for @real, the driver's answer to @name (@version, @flags as given to
- * cuGetProcAddress; version 0: asked by exact symbol name). Entries that the table does not know pass
- * unchanged and are remembered. */
+ * cuGetProcAddress; version 0: asked by exact symbol name). Entries that the table does not know go to the
+ * driver as they are, and their first use is remembered. */
 void *ck_hook_wrap(const char *name, void *real, int version, uint64_t flags);
 
-/* ck_hook_unknown - the first driver entry handed out that the table does not know, or NULL. */
+/* ck_hook_unknown - a driver entry that the table does not know and that the program has called, or NULL. */
 const char *ck_hook_unknown(void);
 
 /* ck_hook_driver_path - path of the driver library in use, or NULL while there is none. */
