@@ -60,7 +60,8 @@ int ck_opts_parse(const struct ck_tool *t, int argc, char **argv, int *first, ch
 		  struct ck_err *err);
 
 /* ck_opts_main - the beginning that every tool's main() has alike: ck_opts_parse, and print what there
- * is to print: help to stdout; an error in one line, and where help is, to stderr.
+ * is to print: help to stdout; an error in one line, and where help is, to stderr. A row named "log"
+ * takes effect here.
  * Returns the index of the first operand; or -1, and main returns *@status (0 or CK_STATUS_USAGE).
  * For main() only. */
 int ck_opts_main(const struct ck_tool *t, int argc, char **argv, int *status);

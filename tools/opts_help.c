@@ -154,8 +154,12 @@ int ck_opts_main(const struct ck_tool *t, int argc, char **argv, int *status)
 		*status = CK_STATUS_USAGE;
 		return -1;
 	}
-	if (!text)
+	if (!text) {
+		for (size_t i = 0; i < t->nopts; i++)
+			if (strcmp(t->opts[i].name, "log") == 0)
+				ck_opts_log(*(const char **)t->opts[i].var);
 		return first;
+	}
 	int bad = fputs(text, stdout) == EOF || fflush(stdout) == EOF;
 	free(text);
 	*status = bad ? CK_STATUS_INTERNAL : 0;
