@@ -1,0 +1,204 @@
+#!/usr/bin/env bats
+# The main job: preempted in the middle, gone, restored, bit for bit the same.
+
+load lib
+
+setup() { common_setup; }
+teardown() { common_teardown; }
+
+# reference PROGRAM ARGS... - undisturbed, without ckshim, to ref.log
+reference() {
+	timeout -s KILL 60 "$@" > ref.log 2>&1
+}
+
+# cut_at K PROGRAM ARGS... - run it under the shim, preempt it when it has come to step K; log: job.log
+cut_at() {
+	local k=$1
+	shift
+	rm -f pause.*
+	start job.log env LD_PRELOAD="$SHIM" "$@" --pause-at "$k" --pause-file "$PWD/pause"
+	paused pause
+	preempt
+	touch pause.go
+}
+
+# preempt - SIGTERM to every process of the job at once, as Slurm does; the checkpoint must come
+preempt() {
+	mapfile -t PIDS < <(tree "$JOB")
+	kill -TERM "${PIDS[@]}"
+	finish
+	[ "$STATUS" = 85 ] || fail "ended with $STATUS: $(cat job.log)"
+	local p
+	for p in "${PIDS[@]}"; do wait_for 10 gone "$p"; done
+}
+
+# same - the joined log reads as the reference, line by line
+same() { diff ref.log <(own job.log); }
+
+@test "train: restored bit for bit, in each of the ways to reach the driver" {
+	for form in linked dlopen abspath procaddr procaddr-ptds; do
+		rm -rf store job.log
+		reference "$PROGS/train-$form" --steps 12
+		cut_at 5 "$PROGS/train-$form" --steps 12
+		run -0 timeout -s KILL 60 ckshim-restore -- "$PROGS/train-$form" --steps 12 --pause-at 5 --pause-file "$PWD/pause"
+		echo "$output" >> job.log
+		same || fail "$form"
+	done
+}
+
+@test "train: what was checkpointed is really gone from the device, and the host" {
+	cut_at 3 "$PROGS/train-linked" --steps 6
+	[ -z "$(pgrep -f "$PROGS/train-linked" || true)" ]
+	rm -rf "$CKSIM_DIR" # another machine: its GPU has never seen this program
+	run -0 timeout -s KILL 60 ckshim-restore
+	[[ "$output" == *"checksum "* ]]
+}
+
+@test "mtstream: threads, streams, pinned memory, and a CPU thread that maps memory all the while" {
+	reference "$PROGS/mtstream" --steps 8
+	cut_at 4 "$PROGS/mtstream" --steps 8
+	run -0 timeout -s KILL 60 ckshim-restore
+	echo "$output" >> job.log
+	diff <(grep checksum ref.log) <(grep checksum job.log)
+}
+
+@test "forker: a parent and its workers, one of them on the GPU; exit status kept" {
+	reference "$PROGS/forker" --steps 8
+	cut_at 4 "$PROGS/forker" --steps 8 --exit 13
+	run -13 timeout -s KILL 60 ckshim-restore
+	echo "$output" >> job.log
+	diff <(tail -n 1 ref.log) <(own job.log | tail -n 1)
+}
+
+@test "nogpu: a program without a GPU is checkpointed all the same" {
+	reference "$PROGS/nogpu" --steps 10
+	cut_at 5 "$PROGS/nogpu" --steps 10
+	run -0 timeout -s KILL 60 ckshim-restore
+	echo "$output" >> job.log
+	same
+}
+
+@test "restore: ten times over, each from another folder" {
+	reference "$PROGS/train-dlopen" --steps 24
+	export CKSHIM_DIR=$PWD/store
+	cut_at 2 "$PROGS/train-dlopen" --steps 24 --stop-every 2
+	for i in 2 3 4 5 6 7 8 9 10; do
+		mkdir -p "elsewhere$i"
+		(cd "elsewhere$i" && exec env) > /dev/null
+		rm -f pause.reached
+		touch pause.go
+		timeout -s KILL 60 bash -c "cd elsewhere$i && exec ckshim-restore" >> job.log 2>&1 3>&- < /dev/null &
+		BOX=$!
+		JOBS+=("$BOX")
+		wait_for 10 pgrep -P "$BOX"
+		JOB=$BOX
+		rm -f pause.go
+		paused pause
+		preempt
+	done
+	touch pause.go
+	run -0 timeout -s KILL 60 ckshim-restore
+	echo "$output" >> job.log
+	same
+}
+
+@test "restore: the old pids are taken on the machine" {
+	cut_at 3 "$PROGS/train-linked" --steps 6
+	# every pid the program had inside lies between 1000 and 1100; on this machine those may run already,
+	# and in the fresh namespace they are free
+	run ckshim-inspect --json
+	run -0 timeout -s KILL 60 ckshim-restore
+}
+
+@test "restore: starts the program when there is no checkpoint, and says so with its own status when it may not" {
+	run -86 ckshim-restore
+	run -0 timeout -s KILL 60 ckshim-restore -- "$PROGS/train-linked" --steps 2
+	[[ "$output" == *"checksum "* ]]
+	run -5 timeout -s KILL 60 ckshim-restore -- "$PROGS/nogpu" --steps 1 --exit 5
+}
+
+@test "restore: a damaged newest checkpoint is refused by name and the one before it is used" {
+	reference "$PROGS/train-linked" --steps 9
+	cut_at 3 "$PROGS/train-linked" --steps 9 --stop-every 3
+	rm -f pause.reached pause.go
+	touch pause.go
+	start job.log ckshim-restore
+	rm -f pause.go
+	paused pause
+	preempt
+	gens=("$PWD"/store/*/gen-*)
+	[ "${#gens[@]}" = 2 ]
+	dev=$(ls "${gens[1]}"/device-*.ck)
+	cp job.log before.log
+	printf 'X' | dd of="$dev" bs=1 seek=100000 conv=notrunc status=none
+	touch pause.go
+	run -0 timeout -s KILL 60 ckshim-restore
+	[[ "$output" == *"${gens[1]##*/}"* ]] || fail "$output"
+	[ "$(tail -n 1 ref.log)" = "$(own <(echo "$output") | tail -n 1)" ]
+	# both damaged: refused, not started over
+	printf 'X' | dd of="$(ls "${gens[0]}"/device-*.ck)" bs=1 seek=100000 conv=notrunc status=none
+	run -87 timeout -s KILL 60 ckshim-restore -- "$PROGS/train-linked" --steps 9 --stop-every 3 --pause-at 3 --pause-file "$PWD/pause"
+}
+
+@test "store: the last two checkpoints are kept, and only committed ones are listed" {
+	cut_at 1 "$PROGS/nogpu" --steps 9 --stop-every 1
+	for i in 1 2 3; do
+		rm -f pause.reached
+		touch pause.go
+		start job.log ckshim-restore
+		rm -f pause.go
+		paused pause
+		preempt
+	done
+	[ "$(ls store/*/ | grep -c '^gen-')" = 2 ]
+	[ -z "$(ls store/*/ | grep tmp || true)" ]
+	mkdir store/"$(ls store)"/gen-000099.tmp
+	run ckshim-inspect --json
+	[[ "$output" != *000099* ]]
+}
+
+@test "the kill test: train preempted at 20 different steps" {
+	reference "$PROGS/train-procaddr" --steps 22
+	for k in $(seq 1 20); do
+		rm -rf store job.log
+		cut_at "$k" "$PROGS/train-procaddr" --steps 22
+		run -0 timeout -s KILL 60 ckshim-restore
+		echo "$output" >> job.log
+		same || fail "cut at step $k"
+	done
+}
+
+@test "signal: a second one while saving does not disturb; SIGUSR1 does the same" {
+	reference "$PROGS/train-linked" --steps 6
+	start job.log env LD_PRELOAD="$SHIM" "$PROGS/train-linked" --steps 6 --pause-at 3 --pause-file "$PWD/pause"
+	paused pause
+	mapfile -t PIDS < <(tree "$JOB")
+	kill -USR1 "${PIDS[@]}"
+	until gone "$JOB"; do kill -TERM "${PIDS[@]}" 2>/dev/null || true; done
+	finish
+	[ "$STATUS" = 85 ]
+	[ "$(grep -c '^ckshim: ' job.log)" -le 2 ]
+	touch pause.go
+	run -0 timeout -s KILL 60 ckshim-restore
+	echo "$output" >> job.log
+	same
+}
+
+@test "signal: the program's own handler does not run when the checkpoint is made" {
+	start job.log env LD_PRELOAD="$SHIM" bash -c 'trap "echo HANDLER" TERM; echo ready; while [ ! -e go ]; do sleep 0.05; done; echo end'
+	wait_for 10 grep -q ready job.log
+	preempt
+	touch go
+	run -0 timeout -s KILL 30 ckshim-restore
+	[[ "$output" == *end* ]]
+	! grep -q HANDLER job.log
+	[[ "$output" != *HANDLER* ]]
+}
+
+@test "signal: another set of them" {
+	start job.log env CKSHIM_SIGNALS=USR2 LD_PRELOAD="$SHIM" "$PROGS/nogpu" --steps 4 --pause-at 2 --pause-file "$PWD/pause"
+	paused pause
+	kill -USR2 "$JOB"
+	finish
+	[ "$STATUS" = 85 ]
+}
