@@ -28,15 +28,17 @@
 #define ANSWER_MS 10000	 /* until the thread connects */
 #define WORK_MS	  600000 /* a checkpoint or restore */
 
-/* Does thread @tid block our signal? Sending it to one that does not would kill the process. */
-static int blocks_signal(int pid, int tid)
+/* Is thread @tid one that blocks signals? Ours would kill the process if sent to another. Ours itself does
+ * not count: the kernel shows a signal that is being waited for as not blocked. */
+static int blocks_signals(int pid, int tid)
 {
 	char path[64], text[4096];
 	snprintf(path, sizeof path, "/proc/%d/task/%d/status", pid, tid);
 	if (ck_read_text(AT_FDCWD, path, text, sizeof text) <= 0)
 		return 0;
 	const char *p = strstr(text, "\nSigBlk:");
-	return p && (strtoull(p + 8, NULL, 16) >> (CKSIM_SIGNAL - 1) & 1);
+	uint64_t want = 1ull << (SIGTERM - 1) | 1ull << (SIGUSR1 - 1) | 1ull << (CKSIM_SIGNAL - 2);
+	return p && (strtoull(p + 8, NULL, 16) & want) == want;
 }
 
 /* The driver's thread of @pid. */
@@ -52,7 +54,7 @@ static CUresult find_thread(int pid, int *tid)
 		int t = atoi(e->d_name);
 		snprintf(path, sizeof path, "/proc/%d/task/%d/comm", pid, t);
 		if (t <= 0 || ck_read_text(AT_FDCWD, path, comm, sizeof comm) <= 0 ||
-		    strcmp(comm, CKSIM_THREAD_NAME "\n") || !blocks_signal(pid, t))
+		    strcmp(comm, CKSIM_THREAD_NAME "\n") || !blocks_signals(pid, t))
 			continue;
 		*tid = t;
 		r = CUDA_SUCCESS;
