@@ -7,8 +7,10 @@
 #include "vm.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "../../shim/base/io.h"
 
@@ -66,6 +68,18 @@ static void saved_free(struct cksim_phys *p)
 	p->saved = NULL;
 }
 
+/* The injected fault slow-link: as if @bytes had gone over a link of so many MiB/s. */
+static void link_delay(uint64_t bytes)
+{
+	char arg[64];
+	uint64_t speed;
+	if (!cksim_fault("slow-link", arg) || !(speed = strtoull(arg, NULL, 10)))
+		return;
+	uint64_t ns = bytes * 1000 / speed * 1000 / 1048576 * 1000;
+	struct timespec t = { .tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000) };
+	nanosleep(&t, NULL);
+}
+
 CUresult cksim_vm_save(void)
 {
 	for (struct cksim_phys *p = vm.phys; p; p = p->next) {
@@ -77,6 +91,7 @@ CUresult cksim_vm_save(void)
 		for (uint32_t i = 0; !bad && i < p->npages; i++)
 			bad = ck_pread_full(fd, (char *)p->saved + i * CKSIM_PAGE, CKSIM_PAGE,
 					    (off_t)(p->pages[i] * CKSIM_PAGE)) != 0;
+		link_delay(p->npages * CKSIM_PAGE);
 		if (!bad)
 			continue;
 		for (struct cksim_phys *q = vm.phys; q; q = q->next)
@@ -114,6 +129,7 @@ CUresult cksim_vm_regain(void)
 			if (ck_pwrite_full(cksim_machine_fd(mdev), (char *)p->saved + i * CKSIM_PAGE, CKSIM_PAGE,
 					   (off_t)(p->pages[i] * CKSIM_PAGE)))
 				r = CUDA_ERROR_OPERATING_SYSTEM;
+		link_delay(p->npages * CKSIM_PAGE);
 	}
 	if (!r)
 		return r;
