@@ -61,6 +61,11 @@ int ck_caps_criu(void)
 	return 0;
 }
 
+int ck_caps_supervisor(void)
+{
+	return set(1ull << CAP_SYS_ADMIN | 1ull << CAP_SYS_PTRACE | 1ull << CAP_CHECKPOINT_RESTORE, 0);
+}
+
 int ck_caps_admin(void)
 {
 	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };

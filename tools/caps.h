@@ -17,6 +17,11 @@ int ck_caps_none(void);
  * Returns 0 or -1 with errno. */
 int ck_caps_criu(void);
 
+/* ck_caps_supervisor - in pid 1 of a user namespace: keep only what it needs. Above all not
+ * CAP_DAC_OVERRIDE, with which it would write where its user may not (his own read-only folders).
+ * Returns 0 or -1 with errno. */
+int ck_caps_supervisor(void);
+
 /* ck_caps_admin - 1 if this process has CAP_SYS_ADMIN effective. */
 int ck_caps_admin(void);
 

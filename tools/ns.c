@@ -107,6 +107,8 @@ int ck_ns_enter(struct ck_err *err)
 	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		return ck_err_set(err, CK_EENV, errno, "cannot mount /proc in a namespace (parts of /proc are "
 				  "masked, as in most containers?)");
+	if (with_userns && ck_caps_supervisor() < 0)
+		return ck_err_set(err, CK_EENV, errno, "cannot drop capabilities");
 	return 0;
 }
 
