@@ -177,7 +177,7 @@ static CUresult get_global(struct cksim_module *m, CUdeviceptr *addr, size_t *si
 		return CUDA_ERROR_INVALID_VALUE;
 	for (size_t i = 0; i < ptx_module_global_count(m->ptx); i++) {
 		const struct ptx_global *g = ptx_module_global(m->ptx, i);
-		if (!g->is_visible || strcmp(g->name, name))
+		if (strcmp(g->name, name)) /* visible or not: nvcc 13 leaves .visible out, and they are found */
 			continue;
 		if (addr)
 			*addr = m->globals[i];
