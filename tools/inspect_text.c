@@ -92,7 +92,7 @@ void ck_inspect_print_row(FILE *f, const struct ck_checkpoint *c)
 
 static void print_head(FILE *f, const struct ck_checkpoint *c)
 {
-	char buf[512], time[32];
+	char buf[1200], time[32];
 	const struct ck_manifest *m = &c->m;
 	when(m->created_ns, time);
 	snprintf(buf, sizeof buf, "%s of %s", c->gen.name, c->key);
@@ -219,8 +219,8 @@ static void print_files(FILE *f, const struct ck_manifest *m)
 void ck_inspect_print(FILE *f, const struct ck_checkpoint *c, const struct ck_mem *mem)
 {
 	if (!c->readable) {
-		char buf[128];
-		snprintf(buf, sizeof buf, "%s of %.100s", c->gen.name, c->key);
+		char buf[CK_GEN_MAX + CK_KEY_MAX + 8];
+		snprintf(buf, sizeof buf, "%s of %s", c->gen.name, c->key);
 		row(f, "Checkpoint", buf);
 		row(f, "Folder", c->path);
 		row(f, "State", c->why.msg);
