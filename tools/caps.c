@@ -63,7 +63,10 @@ int ck_caps_criu(void)
 
 int ck_caps_supervisor(void)
 {
-	return set(1ull << CAP_SYS_ADMIN | 1ull << CAP_SYS_PTRACE | 1ull << CAP_CHECKPOINT_RESTORE, 0);
+	/* SYS_TIME is for the offsets of a time namespace. */
+	return set(1ull << CAP_SYS_ADMIN | 1ull << CAP_SYS_TIME | 1ull << CAP_SYS_PTRACE |
+			   1ull << CAP_CHECKPOINT_RESTORE,
+		   0);
 }
 
 int ck_caps_admin(void)
