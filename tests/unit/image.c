@@ -40,11 +40,9 @@ static void fill(unsigned char *buf, size_t len, uint64_t addr)
 static void contents(unsigned char *buf, size_t len, uint64_t addr)
 {
 	memset(buf, 0, len);
-	if (addr >> 60 == 7 || (addr / CK_CHUNK_SIZE) % 3 == 2)
-		return;
 	if (addr >> 60 == 5)
 		buf[len - 1] = 1;
-	else
+	else if (addr >> 60 != 7 && (addr / CK_CHUNK_SIZE) % 3 != 2)
 		fill(buf, len, addr);
 }
 
