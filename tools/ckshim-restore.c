@@ -79,11 +79,13 @@ int main(int argc, char **argv)
 	static char store[PATH_MAX], job[CK_JOB_MAX], key[CK_KEY_MAX];
 	static struct ck_restore r;
 	struct ck_err err;
-	int status;
+	int status, had_log = getenv("CKSHIM_LOG") != NULL;
 	int first = ck_opts_main(&tool, argc, argv, &status);
 	if (first < 0)
 		return status;
 	ck_log_init();
+	if (!had_log && strcmp(common.log, "normal") == 0)
+		unsetenv("CKSHIM_LOG"); /* the program's environment stays its own */
 	int command = first < argc;
 	if (fresh && !command) {
 		fprintf(stderr, "ckshim-restore: --fresh needs a program to start; try ckshim-restore --help\n");

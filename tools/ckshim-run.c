@@ -1,6 +1,7 @@
 /* ckshim-run - start a program so that it can be checkpointed. */
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../shim/base/log.h"
@@ -41,11 +42,13 @@ int main(int argc, char **argv)
 {
 	static char store[PATH_MAX], job[CK_JOB_MAX], key[CK_KEY_MAX];
 	struct ck_err err;
-	int status;
+	int status, had_log = getenv("CKSHIM_LOG") != NULL;
 	int first = ck_opts_main(&tool, argc, argv, &status);
 	if (first < 0)
 		return status;
 	ck_log_init();
+	if (!had_log && strcmp(common.log, "normal") == 0)
+		unsetenv("CKSHIM_LOG"); /* the program's environment stays its own */
 	if (first >= argc) {
 		fprintf(stderr, "ckshim-run: no program given; try ckshim-run --help\n");
 		return CK_STATUS_USAGE;

@@ -47,14 +47,25 @@ static int explain(int e, struct ck_err *err)
 	return ck_err_set(err, CK_EENV, e, "namespaces cannot be made here (a container, or seccomp?)");
 }
 
+/* All ids map to themselves only in the machine's own user namespace. */
+static int initial_userns(void)
+{
+	char buf[64];
+	unsigned long in, out, count;
+	return ck_read_text(AT_FDCWD, "/proc/self/uid_map", buf, sizeof buf) > 0 &&
+	       sscanf(buf, "%lu %lu %lu", &in, &out, &count) == 3 && in == 0 && out == 0 && count == 4294967295ul;
+}
+
 pid_t ck_ns_fork(struct ck_err *err)
 {
 	outer_uid = geteuid();
 	outer_gid = getegid();
 	with_userns = !ck_caps_admin();
-	if (with_userns && outer_uid == 0) {
-		ck_err_set(err, CK_EENV, 0, "root without CAP_SYS_ADMIN cannot make the namespaces that a "
-			   "restore needs; run as an ordinary user");
+	/* Mapped to root in any namespace but the first, the program would have capabilities at every exec
+	 * that criu, which may hold but one, cannot give back. */
+	if (outer_uid == 0 && (with_userns || !initial_userns())) {
+		ck_err_set(err, CK_EENV, 0, "this is root of a container, not of the machine: CRIU could not restore "
+			   "its processes; run as an ordinary user");
 		return -1;
 	}
 	unsigned long flags = CLONE_NEWPID | CLONE_NEWNS | SIGCHLD;
