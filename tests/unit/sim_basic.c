@@ -151,8 +151,8 @@ static void test_streams(void)
 	is_int(cuStreamCreate(&b, 0), 0, "stream");
 	is_int(cuStreamCreate(&free_runner, CU_STREAM_NON_BLOCKING), 0, "non-blocking stream");
 	cuEventCreate(&e, 0);
-	cuMemAlloc_v2(&p, 4);
-	cuMemsetD32_v2(p, 1, 1);
+	cuMemAlloc_v2(&p, 8);
+	cuMemsetD32_v2(p, 1, 2);
 	is_int(cuLaunchHostFunc(a, hold, NULL), 0, "host function");
 	is_int(cuMemsetD32Async(p, 42, 1, a), 0, "behind it");
 	is_int(cuStreamQuery(a), CUDA_ERROR_NOT_READY, "asynchronous for real");
@@ -164,10 +164,14 @@ static void test_streams(void)
 	is_int(cuStreamQuery(NULL), CUDA_ERROR_NOT_READY, "the legacy stream stands behind blocking ones");
 	is_int(cuMemcpyDtoHAsync_v2(&v, p, 4, free_runner), 0, "a non-blocking one does not wait");
 	is_int(v, 1, "and saw the old value");
+	is_int(cuMemcpyDtoDAsync_v2(p + 4, p, 4, NULL), 0, "the legacy stream copies the value, when its turn comes");
+	is_int(cuMemsetD32Async(p, 43, 1, b), 0, "and a blocking stream changes it after that");
 	stage = 1;
 	is_int(cuStreamSynchronize(b), 0, "synchronise");
+	is_int(cuMemcpyDtoH_v2(&v, p + 4, 4), 0, "what the legacy stream saw");
+	is_int(v, 42, "is the value between the two");
 	is_int(cuMemcpyDtoH_v2(&v, p, 4), 0, "copy by the legacy stream");
-	is_int(v, 42, "saw the new value");
+	is_int(v, 43, "saw the last value");
 	is_int(nested, CUDA_ERROR_NOT_PERMITTED, "no CUDA in a host function");
 	is_int(cuStreamDestroy_v2(b), 0, "destroy");
 	is_int(cuStreamQuery(b), CUDA_ERROR_INVALID_HANDLE, "gone");
