@@ -1,85 +1,70 @@
-/* cu.h - the CUDA driver API as the test programs call it, and the ways they come to it. One source is built
- * in each way; CU_FORM says which:
- *
- *   CU_LINKED         linked against libcuda.so.1
- *   CU_DLOPEN         dlopen by soname, dlsym of each entry (runtimes before 11.3)
- *   CU_ABSPATH        dlopen by absolute path (CUDA_LIB_PATH, or where the soname leads), dlsym of each
- *   CU_PROCADDR       cuGetProcAddress_v2 for everything (runtimes since 12)
- *   CU_PROCADDR_PTDS  the same with per-thread default streams
- */
-#ifndef CU_H
-#define CU_H
-
-#include <stdlib.h>
+/* cu.h - the CUDA driver API as the test programs call it: a table of pointers, filled in one of the ways
+ * in which real programs reach the driver (cu_open.c). */
+#ifndef PROGS_CU_H
+#define PROGS_CU_H
 
 #include "../../shim/cuda_abi.h"
-#include "prog.h"
 
-#define CU_LINKED 1
-#define CU_DLOPEN 2
-#define CU_ABSPATH 3
-#define CU_PROCADDR 4
-#define CU_PROCADDR_PTDS 5
-
-/* X(exported name, name for cuGetProcAddress, parameters) */
-#define CU_FUNCS(X)                                                                                        \
-	X(cuInit, cuInit, (unsigned))                                                                      \
-	X(cuGetErrorName, cuGetErrorName, (CUresult, const char **))                                       \
-	X(cuDeviceGet, cuDeviceGet, (CUdevice *, int))                                                     \
-	X(cuDeviceGetName, cuDeviceGetName, (char *, int, CUdevice))                                       \
-	X(cuDevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain, (CUcontext *, CUdevice))                     \
-	X(cuDevicePrimaryCtxRelease_v2, cuDevicePrimaryCtxRelease, (CUdevice))                             \
-	X(cuCtxSetCurrent, cuCtxSetCurrent, (CUcontext))                                                   \
-	X(cuCtxSynchronize, cuCtxSynchronize, (void))                                                      \
-	X(cuModuleLoadData, cuModuleLoadData, (CUmodule *, const void *))                                  \
-	X(cuModuleGetFunction, cuModuleGetFunction, (CUfunction *, CUmodule, const char *))                \
-	X(cuModuleGetGlobal_v2, cuModuleGetGlobal, (CUdeviceptr *, size_t *, CUmodule, const char *))      \
-	X(cuMemAlloc_v2, cuMemAlloc, (CUdeviceptr *, size_t))                                              \
-	X(cuMemAllocPitch_v2, cuMemAllocPitch, (CUdeviceptr *, size_t *, size_t, size_t, unsigned))        \
-	X(cuMemFree_v2, cuMemFree, (CUdeviceptr))                                                          \
-	X(cuMemGetInfo_v2, cuMemGetInfo, (size_t *, size_t *))                                             \
-	X(cuMemGetAddressRange_v2, cuMemGetAddressRange, (CUdeviceptr *, size_t *, CUdeviceptr))           \
-	X(cuPointerGetAttribute, cuPointerGetAttribute, (void *, int, CUdeviceptr))                        \
-	X(cuMemcpyHtoD_v2, cuMemcpyHtoD, (CUdeviceptr, const void *, size_t))                              \
-	X(cuMemcpyDtoH_v2, cuMemcpyDtoH, (void *, CUdeviceptr, size_t))                                    \
-	X(cuMemcpyHtoDAsync_v2, cuMemcpyHtoDAsync, (CUdeviceptr, const void *, size_t, CUstream))          \
-	X(cuMemcpyDtoHAsync_v2, cuMemcpyDtoHAsync, (void *, CUdeviceptr, size_t, CUstream))                \
-	X(cuMemsetD8_v2, cuMemsetD8, (CUdeviceptr, unsigned char, size_t))                                 \
-	X(cuMemHostAlloc, cuMemHostAlloc, (void **, size_t, unsigned))                                     \
-	X(cuMemFreeHost, cuMemFreeHost, (void *))                                                          \
-	X(cuMemHostRegister_v2, cuMemHostRegister, (void *, size_t, unsigned))                             \
-	X(cuMemHostUnregister, cuMemHostUnregister, (void *))                                              \
-	X(cuStreamCreate, cuStreamCreate, (CUstream *, unsigned))                                          \
-	X(cuStreamDestroy_v2, cuStreamDestroy, (CUstream))                                                 \
-	X(cuStreamSynchronize, cuStreamSynchronize, (CUstream))                                            \
-	X(cuStreamWaitEvent, cuStreamWaitEvent, (CUstream, CUevent, unsigned))                             \
-	X(cuEventCreate, cuEventCreate, (CUevent *, unsigned))                                             \
-	X(cuEventRecord, cuEventRecord, (CUevent, CUstream))                                               \
-	X(cuEventSynchronize, cuEventSynchronize, (CUevent))                                               \
-	X(cuLaunchKernel, cuLaunchKernel,                                                                  \
-	  (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void **, void **))
+/* X(name as exported, parameters) */
+#define CU_TABLE(X)                                                                                           \
+	X(cuInit, (unsigned flags))                                                                           \
+	X(cuDriverGetVersion, (int *version))                                                                 \
+	X(cuGetErrorName, (CUresult error, const char **name))                                                \
+	X(cuDeviceGet, (CUdevice * dev, int ordinal))                                                         \
+	X(cuDeviceGetName, (char *name, int len, CUdevice dev))                                               \
+	X(cuDevicePrimaryCtxRetain, (CUcontext * ctx, CUdevice dev))                                          \
+	X(cuDevicePrimaryCtxRelease_v2, (CUdevice dev))                                                       \
+	X(cuCtxSetCurrent, (CUcontext ctx))                                                                   \
+	X(cuCtxSynchronize, (void))                                                                           \
+	X(cuModuleLoadData, (CUmodule * mod, const void *image))                                              \
+	X(cuModuleUnload, (CUmodule mod))                                                                     \
+	X(cuModuleGetFunction, (CUfunction * fn, CUmodule mod, const char *name))                             \
+	X(cuModuleGetGlobal_v2, (CUdeviceptr * ptr, size_t *size, CUmodule mod, const char *name))            \
+	X(cuMemAlloc_v2, (CUdeviceptr * ptr, size_t size))                                                    \
+	X(cuMemFree_v2, (CUdeviceptr ptr))                                                                    \
+	X(cuMemGetInfo_v2, (size_t *free, size_t *total))                                                     \
+	X(cuMemcpyHtoD_v2, (CUdeviceptr dst, const void *src, size_t size))                                   \
+	X(cuMemcpyDtoH_v2, (void *dst, CUdeviceptr src, size_t size))                                         \
+	X(cuMemcpyDtoD_v2, (CUdeviceptr dst, CUdeviceptr src, size_t size))                                   \
+	X(cuMemcpyHtoDAsync_v2, (CUdeviceptr dst, const void *src, size_t size, CUstream stream))             \
+	X(cuMemcpyDtoHAsync_v2, (void *dst, CUdeviceptr src, size_t size, CUstream stream))                   \
+	X(cuMemsetD32_v2, (CUdeviceptr dst, unsigned value, size_t count))                                    \
+	X(cuMemHostAlloc, (void **ptr, size_t size, unsigned flags))                                          \
+	X(cuMemFreeHost, (void *ptr))                                                                         \
+	X(cuMemHostRegister_v2, (void *ptr, size_t size, unsigned flags))                                     \
+	X(cuMemHostUnregister, (void *ptr))                                                                   \
+	X(cuStreamCreate, (CUstream * stream, unsigned flags))                                                \
+	X(cuStreamSynchronize, (CUstream stream))                                                             \
+	X(cuStreamWaitEvent, (CUstream stream, CUevent event, unsigned flags))                                \
+	X(cuStreamDestroy_v2, (CUstream stream))                                                              \
+	X(cuEventCreate, (CUevent * event, unsigned flags))                                                   \
+	X(cuEventRecord, (CUevent event, CUstream stream))                                                    \
+	X(cuEventSynchronize, (CUevent event))                                                                \
+	X(cuEventDestroy_v2, (CUevent event))                                                                 \
+	X(cuLaunchKernel,                                                                                     \
+	  (CUfunction fn, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,       \
+	   unsigned shared, CUstream stream, void **params, void **extra))
 
 struct cu {
-#define X(name, base, params) CUresult(*name) params;
-	CU_FUNCS(X)
+#define X(name, params) CUresult(*name) params;
+	CU_TABLE(X)
 #undef X
 };
-extern struct cu cu;
 
-/* cu_open - find the driver in the way this program was built; exits with 3 when there is none. */
+/* The only instance. cu_open() fills it; on failure it prints why and exits with 3. */
+extern struct cu cu;
 void cu_open(void);
 
-/* CU(cuMemAlloc_v2, &p, n): call, and exit with 3, naming call and error, when it fails. */
+/* CU(cuInit(0)): the call through the table; an error prints its name and the call, and exits with 3. */
+#define CU(call) cu_check(cu.call, #call)
 void cu_check(CUresult r, const char *call);
-#define CU(fn, ...) cu_check(cu.fn(__VA_ARGS__), #fn)
 
-/* cu_start - cu_open, cuInit, the first device's primary context made current. */
-CUcontext cu_start(void);
+/* The kernels' PTX, embedded; ends with a NUL. */
+extern const char kernels_ptx[];
 
-/* cu_launch - @f over @blocks x @threads (one-dimensional) in @s, with up to 8 pointers to arguments. */
-void cu_launch(CUfunction f, unsigned blocks, unsigned threads, CUstream s, void **args);
-CUfunction cu_function(CUmodule m, const char *name);
-
-#define PTX_TEXT(symbol) extern const char symbol[]
+/* cu_setup - init, context of device 0, module. cu_launch1 - one-dimensional launch of n threads. */
+CUmodule cu_setup(CUcontext *ctx);
+CUfunction cu_function(CUmodule mod, const char *name);
+void cu_launch1(CUfunction fn, unsigned n, unsigned block, CUstream stream, void **params);
 
 #endif

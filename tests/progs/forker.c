@@ -1,107 +1,141 @@
-/* forker - a parent that never touches the GPU and two workers, forked before anyone called the driver: one
- * computes on the GPU, one on the CPU. They talk over pipes. */
-#define _GNU_SOURCE
+/* forker.c - a parent and two workers, forked before anyone touches CUDA: one works on the GPU, one on the
+ * CPU. The parent gives each the step's number and gets a value back, over pipes. */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cu.h"
+#include "prog.h"
 
-PTX_TEXT(stir_ptx);
-
-enum { WORDS = 400000 };
+#define WORDS (300u * 1024u)
 
 struct worker {
 	pid_t pid;
 	int to, from;
 };
 
-static void whole(ssize_t n, size_t want, const char *what)
+static int read_all(int fd, void *buf, size_t len)
 {
-	if (n != (ssize_t)want)
-		prog_die(4, "%s: a pipe broke", what);
+	for (size_t done = 0; done < len;) {
+		ssize_t n = read(fd, (char *)buf + done, len - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		done += (size_t)n;
+	}
+	return 0;
 }
 
-static void gpu(int in, int out, uint32_t seed)
+static int write_all(int fd, const void *buf, size_t len)
 {
-	CUmodule m;
-	CUdeviceptr dev;
-	uint32_t n = WORDS, round;
-	static uint32_t host[WORDS];
-	cu_start();
-	CU(cuModuleLoadData, &m, stir_ptx);
-	CUfunction stir = cu_function(m, "stir");
-	CU(cuMemAlloc_v2, &dev, sizeof host);
-	for (uint32_t i = 0; i < WORDS; i++)
-		host[i] = i ^ seed;
-	CU(cuMemcpyHtoD_v2, dev, host, sizeof host);
-	while (read(in, &round, sizeof round) == (ssize_t)sizeof round) {
-		void *args[] = { &dev, &n, &round };
-		cu_launch(stir, (WORDS + 255) / 256, 256, NULL, args);
-		CU(cuMemcpyDtoH_v2, host, dev, sizeof host);
-		uint64_t h = prog_sum(PROG_SUM, host, sizeof host);
-		whole(write(out, &h, sizeof h), sizeof h, "GPU worker");
+	for (size_t done = 0; done < len;) {
+		ssize_t n = write(fd, (const char *)buf + done, len - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		done += (size_t)n;
 	}
+	return 0;
 }
 
-static void cpu(int in, int out, uint32_t seed)
+static void gpu_worker(int in, int out, uint64_t seed)
 {
-	uint64_t h = seed;
-	uint32_t round;
-	while (read(in, &round, sizeof round) == (ssize_t)sizeof round) {
-		for (int i = 0; i < 100000; i++)
-			h = (h ^ (uint64_t)i ^ round) * 0x100000001b3u;
-		whole(write(out, &h, sizeof h), sizeof h, "CPU worker");
+	CUcontext ctx;
+	CUmodule mod = cu_setup(&ctx);
+	CUfunction fill = cu_function(mod, "fill_u32"), vstep = cu_function(mod, "vstep");
+	CUfunction digest = cu_function(mod, "digest");
+	CUdeviceptr v, sum;
+	unsigned n = WORDS, step;
+	unsigned long long s = seed, value;
+	CU(cuMemAlloc_v2(&v, n * 4ul));
+	CU(cuMemAlloc_v2(&sum, 8));
+	CU(cuMemsetD32_v2(sum, 0, 2));
+	CU(cuLaunchKernel(fill, 16, 1, 1, 128, 1, 1, 0, NULL, ((void *[]){ &v, &n, &s }), NULL));
+	while (read_all(in, &step, sizeof step) == 0) {
+		unsigned part = 4096;
+		CUdeviceptr from = v + (step % 64) * 4096ul * 4;
+		cu_launch1(vstep, n / 8, 128, NULL, (void *[]){ &v, &(unsigned){ n / 8 }, &step });
+		CU(cuLaunchKernel(digest, 4, 1, 1, 128, 1, 1, 0, NULL, ((void *[]){ &from, &part, &sum }), NULL));
+		CU(cuMemcpyDtoH_v2(&value, sum, sizeof value));
+		if (write_all(out, &value, sizeof value) < 0)
+			exit(4);
 	}
+	exit(0);
 }
 
-static struct worker start(void (*body)(int, int, uint32_t), uint32_t seed, int close_too)
+static void cpu_worker(int in, int out, uint64_t seed)
 {
-	int down[2], up[2];
-	if (pipe(down) || pipe(up))
-		prog_die(3, "pipe");
-	struct worker w = { .pid = fork(), .to = down[1], .from = up[0] };
-	if (w.pid < 0)
-		prog_die(3, "fork");
-	if (w.pid == 0) {
-		close(down[1]);
-		close(up[0]);
-		if (close_too >= 0)
-			close(close_too); /* or the first worker's pipe would never end */
-		body(down[0], up[1], seed);
-		exit(0);
+	static uint32_t v[16384];
+	unsigned step;
+	for (unsigned i = 0; i < 16384; i++)
+		v[i] = prog_random(seed, i);
+	while (read_all(in, &step, sizeof step) == 0) {
+		for (unsigned i = 0; i < 16384; i++)
+			v[i] = v[i] * 1664525u + v[(i * 7 + step) % 16384];
+		uint64_t value = prog_hash(step, v, sizeof v);
+		if (write_all(out, &value, sizeof value) < 0)
+			exit(4);
 	}
-	close(down[0]);
-	close(up[1]);
-	return w;
+	exit(0);
+}
+
+/* @others: descriptors of workers started before, which this one must not hold open. */
+static struct worker start(void (*work)(int, int, uint64_t), uint64_t seed, const struct worker *other)
+{
+	int to[2], from[2];
+	if (pipe(to) != 0 || pipe(from) != 0)
+		prog_fail("pipe: %s", strerror(errno));
+	pid_t pid = fork();
+	if (pid < 0)
+		prog_fail("fork: %s", strerror(errno));
+	if (pid == 0) {
+		close(to[1]);
+		close(from[0]);
+		if (other) {
+			close(other->to);
+			close(other->from);
+		}
+		work(to[0], from[1], seed);
+	}
+	close(to[0]);
+	close(from[1]);
+	return (struct worker){ pid, to[1], from[0] };
 }
 
 int main(int argc, char **argv)
 {
-	struct prog p = { .steps = 10, .seed = 1 };
-	uint64_t all = PROG_SUM;
-	prog_args(&p, argc, argv);
+	struct prog_opts o = { .steps = 20, .seed = 3 };
+	uint64_t hash = 0;
+	prog_options(&o, argc, argv);
 	struct worker w[2];
-	w[0] = start(gpu, p.seed, -1);
-	w[1] = start(cpu, p.seed, w[0].to);
-	for (int k = 1; k <= p.steps; k++) {
-		uint32_t round = (uint32_t)k;
-		uint64_t h[2];
-		prog_pause(&p, k);
-		for (int i = 0; i < 2; i++)
-			whole(write(w[i].to, &round, sizeof round), sizeof round, "parent");
-		for (int i = 0; i < 2; i++)
-			whole(read(w[i].from, &h[i], sizeof h[i]), sizeof h[i], "parent");
-		all = prog_sum(all, h, sizeof h);
-		printf("step %d %016llx\n", k, (unsigned long long)all);
+	w[0] = start(gpu_worker, o.seed, NULL);
+	w[1] = start(cpu_worker, o.seed + 1, &w[0]);
+	for (unsigned step = 1; step <= o.steps; step++) {
+		uint64_t value[2];
+		prog_pause(&o, step);
+		for (int k = 0; k < 2; k++)
+			if (write_all(w[k].to, &step, sizeof step) < 0)
+				prog_fail("worker %d does not listen", k);
+		for (int k = 0; k < 2; k++)
+			if (read_all(w[k].from, &value[k], sizeof value[k]) < 0)
+				prog_fail("worker %d does not answer", k);
+		hash = prog_hash(hash, value, sizeof value);
+		printf("step %u gpu %016llx cpu %016llx\n", step, (unsigned long long)value[0],
+		       (unsigned long long)value[1]);
 	}
-	for (int i = 0; i < 2; i++) {
+	for (int k = 0; k < 2; k++) {
 		int status;
-		close(w[i].to);
-		if (waitpid(w[i].pid, &status, 0) != w[i].pid || status != 0)
-			prog_die(4, "worker %d ended with %#x", i, status);
+		close(w[k].to);
+		while (waitpid(w[k].pid, &status, 0) < 0)
+			if (errno != EINTR)
+				prog_fail("worker %d is lost: %s", k, strerror(errno));
+		if (status)
+			prog_fail("worker %d ended with %x", k, (unsigned)status);
 	}
-	printf("checksum %016llx\n", (unsigned long long)all);
-	prog_end(&p);
+	prog_end(&o, hash);
 }

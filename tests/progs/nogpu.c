@@ -1,76 +1,84 @@
-/* nogpu - no CUDA at all: threads, a file written as it goes, a pipe to a child. */
-#define _GNU_SOURCE
-#include <fcntl.h>
+/* nogpu.c - no CUDA at all: threads that pass numbers through pipes, a file that grows and is read back. */
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <sys/wait.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "prog.h"
 
-static struct prog p = { .steps = 10, .seed = 1 };
-static pthread_barrier_t turn;
-static uint64_t part[2];
+#define STAGES 3
+#define WORDS  4096u
 
-static void *work(void *arg)
+static int pipes[STAGES + 1][2];
+
+/* Stage k reads a number, works it into a table of its own, passes it on. */
+static void *stage_main(void *arg)
 {
-	int id = (int)(intptr_t)arg;
-	uint64_t h = p.seed + (uint64_t)id;
-	for (int k = 1; k <= p.steps; k++) {
-		pthread_barrier_wait(&turn);
-		for (int i = 0; i < 200000; i++)
-			h = (h ^ (uint64_t)i) * 0x100000001b3u;
-		part[id] = h;
-		pthread_barrier_wait(&turn);
+	unsigned k = (unsigned)(size_t)arg;
+	uint32_t *v = calloc(WORDS, sizeof *v), x;
+	if (!v)
+		prog_fail("no memory");
+	while (read(pipes[k][0], &x, sizeof x) == (ssize_t)sizeof x) {
+		for (unsigned i = 0; i < WORDS; i++)
+			v[i] = v[i] * 1664525u + x + prog_random(k, i);
+		x ^= (uint32_t)prog_hash(k, v, WORDS * sizeof *v);
+		if (write(pipes[k + 1][1], &x, sizeof x) != (ssize_t)sizeof x)
+			prog_fail("stage %u cannot write: %s", k, strerror(errno));
 	}
+	close(pipes[k + 1][1]);
+	free(v);
 	return NULL;
+}
+
+/* Read the file back from its start: it must hold every number so far. */
+static uint64_t reread(FILE *f, unsigned long steps)
+{
+	uint32_t x;
+	uint64_t h = 0;
+	unsigned long n = 0;
+	rewind(f);
+	for (; fread(&x, sizeof x, 1, f) == 1; n++)
+		h = prog_hash(h, &x, sizeof x);
+	if (n != steps || fseek(f, 0, SEEK_END) != 0)
+		prog_fail("the file holds %lu numbers, not %lu", n, steps);
+	return h;
 }
 
 int main(int argc, char **argv)
 {
-	pthread_t t[2];
-	int to[2], from[2];
-	uint64_t all = PROG_SUM;
-	prog_args(&p, argc, argv);
-	if (pipe(to) || pipe(from))
-		prog_die(3, "pipe");
-	pid_t child = fork();
-	if (child < 0)
-		prog_die(3, "fork");
-	if (child == 0) { /* answers each number with its complement */
-		uint64_t v;
-		close(to[1]);
-		close(from[0]);
-		while (read(to[0], &v, sizeof v) == (ssize_t)sizeof v) {
-			v = ~v;
-			if (write(from[1], &v, sizeof v) != (ssize_t)sizeof v)
-				_exit(1);
-		}
-		_exit(0);
+	struct prog_opts o = { .steps = 20, .seed = 5 };
+	pthread_t threads[STAGES];
+	prog_options(&o, argc, argv);
+	char path[] = "nogpu-XXXXXX";
+	int fd = mkstemp(path);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "w+");
+	if (!f)
+		prog_fail("a file here: %s", strerror(errno));
+	for (int k = 0; k <= STAGES; k++)
+		if (pipe(pipes[k]) != 0)
+			prog_fail("pipe: %s", strerror(errno));
+	for (size_t k = 0; k < STAGES; k++)
+		if (pthread_create(&threads[k], NULL, stage_main, (void *)k) != 0)
+			prog_fail("no thread");
+	uint64_t hash = 0;
+	uint32_t x = (uint32_t)o.seed;
+	for (unsigned long step = 1; step <= o.steps; step++) {
+		prog_pause(&o, step);
+		if (write(pipes[0][1], &x, sizeof x) != (ssize_t)sizeof x ||
+		    read(pipes[STAGES][0], &x, sizeof x) != (ssize_t)sizeof x)
+			prog_fail("the pipes: %s", strerror(errno));
+		if (fwrite(&x, sizeof x, 1, f) != 1 || fflush(f) != 0)
+			prog_fail("the file: %s", strerror(errno));
+		hash = prog_hash(hash, &(uint64_t){ reread(f, step) }, 8);
+		printf("step %lu value %08x\n", step, x);
 	}
-	close(to[0]);
-	close(from[1]);
-	pthread_barrier_init(&turn, NULL, 3);
-	for (int i = 0; i < 2; i++)
-		if (pthread_create(&t[i], NULL, work, (void *)(intptr_t)i))
-			prog_die(3, "no thread");
-	for (int k = 1; k <= p.steps; k++) {
-		uint64_t v;
-		prog_pause(&p, k);
-		pthread_barrier_wait(&turn);
-		pthread_barrier_wait(&turn);
-		v = prog_sum(all, part, sizeof part);
-		if (write(to[1], &v, sizeof v) != (ssize_t)sizeof v ||
-		    read(from[0], &all, sizeof all) != (ssize_t)sizeof all)
-			prog_die(4, "the child is gone");
-		printf("step %d %016llx\n", k, (unsigned long long)all);
-	}
-	for (int i = 0; i < 2; i++)
-		pthread_join(t[i], NULL);
-	close(to[1]);
-	int status;
-	if (waitpid(child, &status, 0) != child || status != 0)
-		prog_die(4, "the child ended with %#x", status);
-	printf("checksum %016llx\n", (unsigned long long)all);
-	prog_end(&p);
+	close(pipes[0][1]);
+	for (int k = 0; k < STAGES; k++)
+		pthread_join(threads[k], NULL);
+	fclose(f);
+	if (unlink(path) != 0)
+		prog_fail("%s: %s", path, strerror(errno));
+	prog_end(&o, hash);
 }

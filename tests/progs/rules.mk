@@ -1,39 +1,48 @@
-# Test programs: $(BUILD)/progs. train in each of the ways to reach the driver; all from the driver API.
-PROG_DIR := $(BUILD)/progs
-PROG_FORMS := linked:CU_LINKED dlopen:CU_DLOPEN abspath:CU_ABSPATH procaddr:CU_PROCADDR procaddr-ptds:CU_PROCADDR_PTDS
-PROG_TRAIN := $(foreach f,$(PROG_FORMS),$(PROG_DIR)/train-$(firstword $(subst :, ,$(f))))
-PROGS := $(PROG_TRAIN) $(PROG_DIR)/mtstream $(PROG_DIR)/forker $(PROG_DIR)/nogpu
+# Test programs. One source in the ways in which programs reach the driver: tests/progs/cu_open.c.
+PROG_WAYS := linked:1 dlopen:2 abspath:3 procaddr:4 procaddr-ptds:5
+PROG_COMMON := $(BUILD)/obj/tests/progs/prog.o
+PROG_CUDA := $(BUILD)/obj/tests/progs/kernels.o
+TRAINS := $(foreach w,$(PROG_WAYS),$(BUILD)/progs/train-$(firstword $(subst :, ,$(w))))
+PROGS := $(TRAINS) $(BUILD)/progs/mtstream $(BUILD)/progs/forker $(BUILD)/progs/nogpu
 
-# A library of the driver's name, with its symbols and nothing else, to link against.
-$(BUILD)/stub/libcuda.so.1: tests/progs/stub.c shim/api.def shim/api.h
-	@mkdir -p $(@D)
-	$(Q_LD)$(CC) -shared -fPIC -w -Wl,-soname,libcuda.so.1 -o $@ $<
+$(BUILD)/obj/tests/progs/kernels.o: tests/progs/kernels.ptx
 
-PROG_CC = $(Q_LD)$(CC) $(CFLAGS) $(CK_CFLAGS) -MF $@.d -MT $@ -no-pie -rdynamic
-
-define PROG_RULE
-$(PROG_DIR)/train-$(1): tests/progs/train.c tests/progs/cu.c tests/progs/prog.c tests/progs/ptx.S \
-		tests/progs/train.ptx tests/progs/mtstream.ptx $(BUILD)/stub/libcuda.so.1
+define prog_way
+$(BUILD)/obj/tests/progs/cu_open-$(1).o: tests/progs/cu_open.c
 	@mkdir -p $$(@D)
-	$$(PROG_CC) -DCU_FORM=$(2) -o $$@ tests/progs/train.c tests/progs/cu.c tests/progs/prog.c tests/progs/ptx.S \
-		$(if $(filter linked,$(1)),$(BUILD)/stub/libcuda.so.1,) -ldl
+	$$(CC) $$(CFLAGS) $$(CK_CFLAGS) -DCU_WAY=$(2) -fPIC -c $$< -o $$@
+$(BUILD)/progs/train-$(1): $(BUILD)/obj/tests/progs/train.o $(BUILD)/obj/tests/progs/cu_open-$(1).o
 endef
-$(foreach f,$(PROG_FORMS),$(eval $(call PROG_RULE,$(firstword $(subst :, ,$(f))),$(lastword $(subst :, ,$(f))))))
+$(foreach w,$(PROG_WAYS),$(eval $(call prog_way,$(firstword $(subst :, ,$(w))),$(lastword $(subst :, ,$(w))))))
+$(BUILD)/progs/mtstream: $(BUILD)/obj/tests/progs/mtstream.o $(BUILD)/obj/tests/progs/cu_open-procaddr.o
+$(BUILD)/progs/forker: $(BUILD)/obj/tests/progs/forker.o $(BUILD)/obj/tests/progs/cu_open-dlopen.o
+$(BUILD)/progs/nogpu: $(BUILD)/obj/tests/progs/nogpu.o
 
-$(PROG_DIR)/mtstream $(PROG_DIR)/forker: $(PROG_DIR)/%: tests/progs/%.c tests/progs/cu.c tests/progs/prog.c \
-		tests/progs/ptx.S tests/progs/train.ptx tests/progs/mtstream.ptx
+# A library that only has the driver's names, so that a program can be linked against libcuda.so.1 without
+# one, and without a toolkit.
+$(BUILD)/stub/libcuda.so.1: shim/api.def
 	@mkdir -p $(@D)
-	$(PROG_CC) -DCU_FORM=CU_DLOPEN -o $@ $(filter %.c %.S,$^) -ldl -lpthread
+	sed -n 's/^E(\([A-Za-z0-9_]*\),.*/int \1(void) { return 0; }/p' $< | \
+		sed '1i #pragma GCC diagnostic ignored "-Wmissing-prototypes"' | \
+		$(CC) -x c -shared -fPIC -Wl,-soname,libcuda.so.1 -o $@ -
 
-$(PROG_DIR)/nogpu: tests/progs/nogpu.c tests/progs/prog.c
+$(BUILD)/progs/train-linked: $(BUILD)/stub/libcuda.so.1
+$(BUILD)/progs/train-linked: PROG_LIBS := $(BUILD)/stub/libcuda.so.1
+
+$(filter-out %/nogpu,$(PROGS)): $(PROG_CUDA)
+$(PROGS): $(PROG_COMMON)
 	@mkdir -p $(@D)
-	$(PROG_CC) -o $@ $^ -lpthread
+	$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(PROG_LIBS) -ldl -lpthread
 
-# Kernels: compiled by nvcc, committed as text. The version and target are lowered to what the
-# instructions need, so that older drivers and GPUs take them too; `make ptx` renews them.
-.PHONY: ptx progs
-ptx:
-	tests/progs/make-ptx tests/progs
-
+.PHONY: progs
 progs: $(PROGS)
 all: progs
+
+# kernels.ptx is committed. Where nvcc is, `make ptx` makes it anew.
+NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+.PHONY: ptx
+ptx:
+	$(if $(NVCC),,$(error no nvcc: the committed tests/progs/kernels.ptx stays))
+	@mkdir -p $(BUILD)
+	$(NVCC) -arch=sm_75 -O3 -ptx -o $(BUILD)/kernels.ptx tests/progs/kernels.cu
+	tests/progs/lower-ptx < $(BUILD)/kernels.ptx > tests/progs/kernels.ptx
