@@ -1,7 +1,7 @@
 /* cksim.h - the simulated GPU driver from inside. README.md says what it imitates and what it refuses.
  *
  *   machine   the GPUs of one simulated machine: files shared by its processes         machine.c
- *   vm        one process's device addresses, their physical memory, the host shadows  vm.c
+ *   vm        one process's device addresses, their physical memory, the host shadows  vm.c, vm_map.c
  *   queue     streams, their worker threads and what they run                          queue.c, op.c
  *   gate      cuInit, fork, who may enter when, injected faults                        gate.c
  *   ckpt      the checkpoint API: the thread that carries it out, and the caller       ckpt.c, ckpt_call.c
@@ -294,9 +294,9 @@ CUresult cksim_stream_get(CUstream h, int ptsz, struct cksim_stream **out);
 struct cksim_stream *cksim_stream_new(struct cksim_ctx *ctx, unsigned flags, int priority);
 void cksim_stream_destroy(struct cksim_stream *s); /* what was submitted still runs */
 
-/* cksim_submit - append @op (now the queue's, also on failure) to @s; an EVENT counts as recorded from here,
- * behind what the legacy stream's rules ask for, and
- * behind @dep unless NULL. @wait: return when it is complete, with the context's sticky error. */
+/* cksim_submit - append @op (now the queue's, also on failure) to @s, behind what the legacy stream's rules ask
+ * for, and behind @dep unless NULL; an EVENT counts as recorded from here. @wait: return when it is complete,
+ * with the context's sticky error. */
 CUresult cksim_submit(struct cksim_stream *s, struct cksim_op *op, struct cksim_event *dep, int wait);
 CUresult cksim_stream_wait(struct cksim_stream *s);
 int cksim_stream_idle(struct cksim_stream *s);

@@ -54,7 +54,8 @@ static struct {
 	int vram[CKSIM_MAX_DEVICES];
 	struct state *state;
 	size_t len;
-} m = { .mutex = PTHREAD_MUTEX_INITIALIZER, .dirfd = -1, .lockfd = -1, .refused = -1 };
+} m = { .mutex = PTHREAD_MUTEX_INITIALIZER, .dirfd = -1, .lockfd = -1, .refused = -1,
+	.vram = { [0 ... CKSIM_MAX_DEVICES - 1] = -1 } };
 
 static unsigned char poison[65536];
 
@@ -196,6 +197,15 @@ static int open_memory(void)
 	return 0;
 }
 
+static void close_memory(void)
+{
+	for (int d = 0; d < CKSIM_MAX_DEVICES; d++)
+		if (m.vram[d] >= 0) {
+			close(m.vram[d]);
+			m.vram[d] = -1;
+		}
+}
+
 /* What CRIU refuses by its kind, and any user may make. Containers forbid one or the other. */
 static int open_refused(void)
 {
@@ -258,6 +268,7 @@ static int attach(void)
 	    (m.state->ndev != ndev || m.state->npages != npages))
 		r = -1;
 	if (r) {
+		close_memory();
 		r = shape_state(fd, ndev, npages);
 		if (!r)
 			r = open_memory();
@@ -268,11 +279,7 @@ static int attach(void)
 
 static void close_all(void)
 {
-	for (int d = 0; d < CKSIM_MAX_DEVICES; d++)
-		if (m.vram[d] > 0) {
-			close(m.vram[d]);
-			m.vram[d] = 0;
-		}
+	close_memory();
 	if (m.state)
 		munmap(m.state, m.len);
 	m.state = NULL;

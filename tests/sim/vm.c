@@ -1,5 +1,5 @@
-/* vm.c - device addresses of this process: ranges, what is allocated or mapped in them, their shadows.
- * The part that a checkpoint needs is vm_ckpt.c; both share vm.h. */
+/* vm.c - device addresses of this process: ranges, physical memory, what is allocated, what is known about an
+ * address. The virtual memory API is vm_map.c, what a checkpoint needs vm_ckpt.c; they share vm.h. */
 #define _GNU_SOURCE
 #include "vm.h"
 
@@ -34,7 +34,7 @@ static size_t va_index(uint64_t addr)
 	return lo;
 }
 
-static struct cksim_va *va_at(uint64_t addr)
+struct cksim_va *cksim_va_at(uint64_t addr)
 {
 	size_t i = va_index(addr);
 	return i < vm.n && vm.va[i]->addr <= addr ? vm.va[i] : NULL;
@@ -79,7 +79,7 @@ static uint64_t va_gap(uint64_t size, uint64_t align, uint64_t hint)
 }
 
 /* A range with an empty shadow. */
-static struct cksim_va *va_new(enum cksim_va_kind kind, uint64_t size, uint64_t align, uint64_t hint)
+struct cksim_va *cksim_va_new(enum cksim_va_kind kind, uint64_t size, uint64_t align, uint64_t hint)
 {
 	struct cksim_va *v = calloc(1, sizeof *v);
 	if (!v)
@@ -96,7 +96,7 @@ static struct cksim_va *va_new(enum cksim_va_kind kind, uint64_t size, uint64_t 
 	return NULL;
 }
 
-static void va_free(struct cksim_va *v)
+void cksim_va_free(struct cksim_va *v)
 {
 	va_remove(v);
 	if (v->kind == CKSIM_VA_BLOCK || v->kind == CKSIM_VA_RESERVED)
@@ -107,7 +107,7 @@ static void va_free(struct cksim_va *v)
 
 /* --- physical memory ---------------------------------------------------------------------------------- */
 
-static CUresult phys_new(int dev, uint64_t size, struct cksim_phys **out)
+CUresult cksim_phys_new(int dev, uint64_t size, struct cksim_phys **out)
 {
 	uint32_t n = (uint32_t)(round_up(size, CKSIM_PAGE) / CKSIM_PAGE);
 	char arg[64];
@@ -137,7 +137,7 @@ static CUresult phys_new(int dev, uint64_t size, struct cksim_phys **out)
 	return CUDA_SUCCESS;
 }
 
-static void phys_put(struct cksim_phys *p)
+void cksim_phys_put(struct cksim_phys *p)
 {
 	if (p->refs || p->maps)
 		return;
@@ -152,7 +152,7 @@ static void phys_put(struct cksim_phys *p)
 	free(p);
 }
 
-static int phys_known(struct cksim_phys *q)
+int cksim_phys_known(struct cksim_phys *q)
 {
 	for (struct cksim_phys *p = vm.phys; p; p = p->next)
 		if (p == q)
@@ -160,16 +160,8 @@ static int phys_known(struct cksim_phys *q)
 	return 0;
 }
 
-int cksim_vm_phys_is(struct cksim_phys *p)
-{
-	pthread_mutex_lock(&vm.lock);
-	int r = phys_known(p) && p->refs > 0;
-	pthread_mutex_unlock(&vm.lock);
-	return r;
-}
-
 /* Put @map into @v, sorted, and into the shadow. */
-static int map_add(struct cksim_va *v, struct cksim_map *map)
+int cksim_map_add(struct cksim_va *v, struct cksim_map *map)
 {
 	if (cksim_shadow_map(v, map))
 		return -1;
@@ -235,22 +227,22 @@ static void block_free(struct cksim_va *v)
 	struct cksim_phys *p = v->maps->phys;
 	p->maps--;
 	free(v->maps);
-	va_free(v);
-	phys_put(p);
+	cksim_va_free(v);
+	cksim_phys_put(p);
 }
 
 static CUresult block_new(struct cksim_ctx *ctx, int dev, uint64_t size, struct cksim_va **out)
 {
 	struct cksim_phys *p;
 	size = round_up(size, CKSIM_PAGE);
-	CUresult r = phys_new(dev, size, &p);
+	CUresult r = cksim_phys_new(dev, size, &p);
 	if (r)
 		return r;
-	struct cksim_va *v = va_new(CKSIM_VA_BLOCK, size, CKSIM_PAGE, 0);
+	struct cksim_va *v = cksim_va_new(CKSIM_VA_BLOCK, size, CKSIM_PAGE, 0);
 	struct cksim_map *map = calloc(1, sizeof *map);
 	if (v && map) {
 		*map = (struct cksim_map){ .addr = v->addr, .size = size, .phys = p };
-		if (!map_add(v, map)) {
+		if (!cksim_map_add(v, map)) {
 			v->dev = dev;
 			v->ctx = ctx;
 			*out = v;
@@ -259,8 +251,8 @@ static CUresult block_new(struct cksim_ctx *ctx, int dev, uint64_t size, struct 
 	}
 	free(map);
 	if (v)
-		va_free(v);
-	phys_put(p);
+		cksim_va_free(v);
+	cksim_phys_put(p);
 	return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
@@ -299,7 +291,7 @@ CUresult cksim_vm_free(uint64_t addr)
 {
 	CUresult r = CUDA_ERROR_INVALID_VALUE;
 	pthread_mutex_lock(&vm.lock);
-	struct cksim_va *v = va_at(addr);
+	struct cksim_va *v = cksim_va_at(addr);
 	const struct cksim_sub *s = v && v->kind == CKSIM_VA_BLOCK ? sub_at(v, addr) : NULL;
 	if (s && s->addr == addr) {
 		uint32_t i = (uint32_t)(s - v->subs);
@@ -329,7 +321,7 @@ void cksim_vm_free_ctx(struct cksim_ctx *ctx)
 				munmap(v->shadow, v->size);
 			if (v->kind == CKSIM_VA_MANAGED)
 				cksim.managed--;
-			va_free(v);
+			cksim_va_free(v);
 		}
 	}
 	vm.generation++;
@@ -366,10 +358,10 @@ uint64_t cksim_vm_host_del(void *p, int registered, enum cksim_va_kind kind)
 {
 	uint64_t size = 0;
 	pthread_mutex_lock(&vm.lock);
-	struct cksim_va *v = va_at((uint64_t)(uintptr_t)p);
+	struct cksim_va *v = cksim_va_at((uint64_t)(uintptr_t)p);
 	if (v && v->addr == (uint64_t)(uintptr_t)p && v->kind == kind && v->registered == registered) {
 		size = v->size;
-		va_free(v);
+		cksim_va_free(v);
 		vm.generation++;
 	}
 	pthread_mutex_unlock(&vm.lock);
@@ -378,7 +370,7 @@ uint64_t cksim_vm_host_del(void *p, int registered, enum cksim_va_kind kind)
 
 /* --- looking up --------------------------------------------------------------------------------------- */
 
-static struct cksim_map *map_of(const struct cksim_va *v, uint64_t addr)
+struct cksim_map *cksim_map_of(const struct cksim_va *v, uint64_t addr)
 {
 	for (struct cksim_map *m = v->maps; m; m = m->next)
 		if (addr >= m->addr && addr - m->addr < m->size)
@@ -390,7 +382,7 @@ int cksim_vm_find(uint64_t addr, struct cksim_where *w)
 {
 	int found = 0;
 	pthread_mutex_lock(&vm.lock);
-	struct cksim_va *v = va_at(addr);
+	struct cksim_va *v = cksim_va_at(addr);
 	if (v) {
 		*w = (struct cksim_where){ .kind = v->kind, .base = v->addr, .size = v->size, .range_base = v->addr,
 			.range_size = v->size, .ctx = v->ctx, .dev = v->dev, .registered = v->registered,
@@ -402,7 +394,7 @@ int cksim_vm_find(uint64_t addr, struct cksim_where *w)
 				w->base = s->addr, w->size = s->size;
 			found = s != NULL;
 		} else if (v->kind == CKSIM_VA_RESERVED) {
-			struct cksim_map *m = map_of(v, addr);
+			struct cksim_map *m = cksim_map_of(v, addr);
 			w->rw = w->ro = 0;
 			if (m)
 				w->base = m->addr, w->size = m->size, w->phys = m->phys, w->dev = m->phys->dev,
@@ -424,7 +416,7 @@ static int covers(const struct cksim_va *v, uint64_t addr, uint64_t len, int dev
 	}
 	if (v->kind != CKSIM_VA_RESERVED)
 		return 1;
-	for (struct cksim_map *m = map_of(v, addr); m; m = m->next) {
+	for (struct cksim_map *m = cksim_map_of(v, addr); m; m = m->next) {
 		if (m->addr > addr || !((write ? m->rw : m->rw | m->ro) >> dev & 1))
 			return 0;
 		if (m->addr + m->size >= addr + len)
@@ -439,7 +431,7 @@ void *cksim_vm_host(uint64_t addr, uint64_t len, int dev, int write, int host_to
 {
 	void *p = NULL;
 	pthread_mutex_lock(&vm.lock);
-	struct cksim_va *v = va_at(addr);
+	struct cksim_va *v = cksim_va_at(addr);
 	if (!v)
 		p = host_too ? (void *)(uintptr_t)addr : NULL;
 	else if (v->kind == CKSIM_VA_HOST && host_too)
@@ -500,175 +492,4 @@ int cksim_vm_space(int dev, unsigned peers, struct ptx_space *space, struct ptx_
 	space->regions = *held;
 	pthread_mutex_unlock(&vm.lock);
 	return 0;
-}
-
-/* --- the virtual memory API --------------------------------------------------------------------------- */
-
-CUresult cksim_vm_reserve(uint64_t size, uint64_t align, uint64_t hint, uint64_t *addr)
-{
-	if (!size || size % CKSIM_PAGE || size > CKSIM_VA_HI || (align && (align & (align - 1))))
-		return CUDA_ERROR_INVALID_VALUE;
-	if (align < CKSIM_PAGE)
-		align = CKSIM_PAGE;
-	pthread_mutex_lock(&vm.lock);
-	struct cksim_va *v = va_new(CKSIM_VA_RESERVED, size, align, hint);
-	if (v)
-		*addr = v->addr;
-	pthread_mutex_unlock(&vm.lock);
-	return v ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
-}
-
-CUresult cksim_vm_unreserve(uint64_t addr, uint64_t size)
-{
-	CUresult r = CUDA_ERROR_INVALID_VALUE;
-	pthread_mutex_lock(&vm.lock);
-	struct cksim_va *v = va_at(addr);
-	if (v && v->kind == CKSIM_VA_RESERVED && v->addr == addr && v->size == size && !v->maps) {
-		va_free(v);
-		r = CUDA_SUCCESS;
-	}
-	pthread_mutex_unlock(&vm.lock);
-	return r;
-}
-
-CUresult cksim_vm_create(int dev, uint64_t size, struct cksim_phys **out)
-{
-	pthread_mutex_lock(&vm.lock);
-	CUresult r = phys_new(dev, size, out);
-	if (!r)
-		(*out)->refs = 1;
-	pthread_mutex_unlock(&vm.lock);
-	return r;
-}
-
-CUresult cksim_vm_release(struct cksim_phys *p)
-{
-	CUresult r = CUDA_ERROR_INVALID_VALUE;
-	pthread_mutex_lock(&vm.lock);
-	if (phys_known(p) && p->refs > 0) {
-		p->refs--;
-		phys_put(p);
-		r = CUDA_SUCCESS;
-	}
-	pthread_mutex_unlock(&vm.lock);
-	return r;
-}
-
-CUresult cksim_vm_retain(uint64_t addr, struct cksim_phys **out)
-{
-	CUresult r = CUDA_ERROR_INVALID_VALUE;
-	pthread_mutex_lock(&vm.lock);
-	struct cksim_va *v = va_at(addr);
-	struct cksim_map *m = v && v->kind == CKSIM_VA_RESERVED ? map_of(v, addr) : NULL;
-	if (m) {
-		m->phys->refs++;
-		*out = m->phys;
-		r = CUDA_SUCCESS;
-	}
-	pthread_mutex_unlock(&vm.lock);
-	return r;
-}
-
-CUresult cksim_vm_map(uint64_t addr, uint64_t size, uint64_t offset, struct cksim_phys *p)
-{
-	CUresult r = CUDA_ERROR_INVALID_VALUE;
-	pthread_mutex_lock(&vm.lock);
-	struct cksim_va *v = va_at(addr);
-	int ok = v && v->kind == CKSIM_VA_RESERVED && size && size <= v->size && addr - v->addr <= v->size - size &&
-		 addr % CKSIM_PAGE == 0 && size % CKSIM_PAGE == 0 && offset % CKSIM_PAGE == 0 && phys_known(p) &&
-		 p->refs > 0 && offset + size <= p->npages * CKSIM_PAGE;
-	for (struct cksim_map *m = ok ? v->maps : NULL; m; m = m->next)
-		ok = ok && (m->addr >= addr + size || m->addr + m->size <= addr);
-	if (ok) {
-		struct cksim_map *m = calloc(1, sizeof *m);
-		r = CUDA_ERROR_OUT_OF_MEMORY;
-		if (m) {
-			*m = (struct cksim_map){ .addr = addr, .size = size, .offset = offset, .phys = p };
-			r = map_add(v, m) ? CUDA_ERROR_MAP_FAILED : CUDA_SUCCESS;
-			if (r)
-				free(m);
-		}
-	}
-	vm.generation++;
-	pthread_mutex_unlock(&vm.lock);
-	return r;
-}
-
-/* Make @addr a border between mappings: ranges given to unmap and set access may cut through them. */
-static int split_at(struct cksim_va *v, uint64_t addr)
-{
-	struct cksim_map *m = map_of(v, addr);
-	if (!m || m->addr == addr)
-		return 0;
-	struct cksim_map *tail = malloc(sizeof *tail);
-	if (!tail)
-		return -1;
-	*tail = *m;
-	tail->addr = addr;
-	tail->size = m->addr + m->size - addr;
-	tail->offset += addr - m->addr;
-	m->size = addr - m->addr;
-	m->next = tail;
-	m->phys->maps++;
-	return 0;
-}
-
-/* Is [addr, addr + size) of the reservation @v mapped without a gap? Then cut at both ends. */
-static int span_ok(struct cksim_va *v, uint64_t addr, uint64_t size)
-{
-	uint64_t at = addr, end = addr + size;
-	if (!v || v->kind != CKSIM_VA_RESERVED || !size || end < addr || end > v->addr + v->size ||
-	    addr % CKSIM_PAGE || size % CKSIM_PAGE)
-		return 0;
-	for (struct cksim_map *m = map_of(v, addr); m && at < end && m->addr <= at; m = m->next)
-		at = m->addr + m->size;
-	return at >= end && !split_at(v, addr) && !split_at(v, end);
-}
-
-CUresult cksim_vm_unmap(uint64_t addr, uint64_t size)
-{
-	CUresult r = CUDA_ERROR_INVALID_VALUE;
-	pthread_mutex_lock(&vm.lock);
-	struct cksim_va *v = va_at(addr);
-	if (span_ok(v, addr, size)) {
-		for (struct cksim_map **at = &v->maps; *at;) {
-			struct cksim_map *m = *at;
-			if (m->addr < addr || m->addr >= addr + size) {
-				at = &m->next;
-				continue;
-			}
-			*at = m->next;
-			cksim_shadow_reserve(v->shadow + (m->addr - v->addr), m->size);
-			m->phys->maps--;
-			phys_put(m->phys);
-			free(m);
-		}
-		vm.generation++;
-		r = CUDA_SUCCESS;
-	}
-	pthread_mutex_unlock(&vm.lock);
-	return r;
-}
-
-CUresult cksim_vm_access(uint64_t addr, uint64_t size, int dev, int flags)
-{
-	CUresult r = CUDA_ERROR_INVALID_VALUE;
-	pthread_mutex_lock(&vm.lock);
-	struct cksim_va *v = va_at(addr);
-	if (span_ok(v, addr, size)) {
-		for (struct cksim_map *m = v->maps; m; m = m->next) {
-			if (m->addr < addr || m->addr >= addr + size)
-				continue;
-			m->rw &= ~(1u << dev);
-			m->ro &= ~(1u << dev);
-			if (flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
-				m->rw |= 1u << dev;
-			else if (flags)
-				m->ro |= 1u << dev;
-		}
-		vm.generation++;
-		r = CUDA_SUCCESS;
-	}
-	pthread_mutex_unlock(&vm.lock);
-	return r;
 }
