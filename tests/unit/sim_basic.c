@@ -153,6 +153,7 @@ static void test_streams(void)
 	cuEventCreate(&e, 0);
 	cuMemAlloc_v2(&p, 8);
 	cuMemsetD32_v2(p, 1, 2);
+	cuCtxSynchronize(); /* the non-blocking stream below would not wait for it */
 	is_int(cuLaunchHostFunc(a, hold, NULL), 0, "host function");
 	is_int(cuMemsetD32Async(p, 42, 1, a), 0, "behind it");
 	is_int(cuStreamQuery(a), CUDA_ERROR_NOT_READY, "asynchronous for real");
