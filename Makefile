@@ -36,6 +36,18 @@ $(BUILD)/libckbase.a: $(BASE_OBJ)
 	@rm -f $@
 	$(Q_LD)$(AR) rcs $@ $^
 
+# --- the two commands ------------------------------------------------------------------------------------
+# Set-up comes first and may install packages, so the build runs in a make of its own afterwards.
+.PHONY: demo check check-built demo-built
+demo check: setup
+	@$(MAKE) --no-print-directory $@-built
+
+demo-built: all criu
+	@scripts/demo $(BUILD)
+
+check-built: all criu unit fuzz-build
+	@scripts/check $(BUILD)
+
 .PHONY: clean
 clean:
 	rm -rf $(BUILD)

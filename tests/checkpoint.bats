@@ -32,6 +32,18 @@ preempt() {
 	for p in "${PIDS[@]}"; do wait_for 10 gone "$p"; done
 }
 
+# again [FOLDER] - restore from there in the background; returns when the program has come to its next pause.
+# It consumes pause.go, so the next pause waits for a new one.
+again() {
+	rm -f pause.reached
+	touch pause.go
+	local log=$PWD/job.log
+	cd "${1:-.}" || return 1
+	start "$log" ckshim-restore
+	cd "$OLDPWD" || return 1
+	paused pause
+}
+
 # same - the joined log reads as the reference, line by line
 same() { diff ref.log <(own job.log); }
 
@@ -80,34 +92,35 @@ same() { diff ref.log <(own job.log); }
 
 @test "restore: ten times over, each from another folder" {
 	reference "$PROGS/train-dlopen" --steps 24
-	export CKSHIM_DIR=$PWD/store
 	cut_at 2 "$PROGS/train-dlopen" --steps 24 --stop-every 2
 	for i in 2 3 4 5 6 7 8 9 10; do
-		mkdir -p "elsewhere$i"
-		(cd "elsewhere$i" && exec env) > /dev/null
-		rm -f pause.reached
-		touch pause.go
-		timeout -s KILL 60 bash -c "cd elsewhere$i && exec ckshim-restore" >> job.log 2>&1 3>&- < /dev/null &
-		BOX=$!
-		JOBS+=("$BOX")
-		wait_for 10 pgrep -P "$BOX"
-		JOB=$BOX
-		rm -f pause.go
-		paused pause
+		mkdir "elsewhere$i"
+		again "elsewhere$i"
 		preempt
 	done
-	touch pause.go
+	touch pause.free
 	run -0 timeout -s KILL 60 ckshim-restore
 	echo "$output" >> job.log
 	same
 }
 
-@test "restore: the old pids are taken on the machine" {
-	cut_at 3 "$PROGS/train-linked" --steps 6
-	# every pid the program had inside lies between 1000 and 1100; on this machine those may run already,
-	# and in the fresh namespace they are free
-	run ckshim-inspect --json
-	run -0 timeout -s KILL 60 ckshim-restore
+@test "restore: the old pids are taken: two copies of one checkpoint run side by side" {
+	reference "$PROGS/train-linked" --steps 8
+	cut_at 3 "$PROGS/train-linked" --steps 8
+	cp -a store store2
+	cp job.log job2.log
+	rm -f pause.go
+	start job.log ckshim-restore
+	box=$BOX
+	CKSHIM_DIR=$PWD/store2 start job2.log ckshim-restore
+	wait_for 10 program "$PROGS/train-linked"
+	touch pause.free
+	finish
+	[ "$STATUS" = 0 ] || fail "$(cat job2.log)"
+	BOX=$box finish
+	[ "$STATUS" = 0 ] || fail "$(cat job.log)"
+	same
+	diff ref.log <(own job2.log)
 }
 
 @test "restore: starts the program when there is no checkpoint, and says so with its own status when it may not" {
@@ -120,18 +133,13 @@ same() { diff ref.log <(own job.log); }
 @test "restore: a damaged newest checkpoint is refused by name and the one before it is used" {
 	reference "$PROGS/train-linked" --steps 9
 	cut_at 3 "$PROGS/train-linked" --steps 9 --stop-every 3
-	rm -f pause.reached pause.go
-	touch pause.go
-	start job.log ckshim-restore
-	rm -f pause.go
-	paused pause
+	again
 	preempt
 	gens=("$PWD"/store/*/gen-*)
 	[ "${#gens[@]}" = 2 ]
 	dev=$(ls "${gens[1]}"/device-*.ck)
-	cp job.log before.log
 	printf 'X' | dd of="$dev" bs=1 seek=100000 conv=notrunc status=none
-	touch pause.go
+	touch pause.free
 	run -0 timeout -s KILL 60 ckshim-restore
 	[[ "$output" == *"${gens[1]##*/}"* ]] || fail "$output"
 	[ "$(tail -n 1 ref.log)" = "$(own <(echo "$output") | tail -n 1)" ]
@@ -143,11 +151,7 @@ same() { diff ref.log <(own job.log); }
 @test "store: the last two checkpoints are kept, and only committed ones are listed" {
 	cut_at 1 "$PROGS/nogpu" --steps 9 --stop-every 1
 	for i in 1 2 3; do
-		rm -f pause.reached
-		touch pause.go
-		start job.log ckshim-restore
-		rm -f pause.go
-		paused pause
+		again
 		preempt
 	done
 	[ "$(ls store/*/ | grep -c '^gen-')" = 2 ]

@@ -122,8 +122,8 @@ print(signal.getsignal(signal.SIGUSR1).__class__.__name__)"
 }
 
 @test "supervise: without namespaces the program runs, and one line says what that costs" {
-	# a user namespace in which no further one may be made
-	run timeout -s KILL 20 unshare -Ur sh -c "echo 0 > /proc/sys/user/max_user_namespaces && exec env LD_PRELOAD=$SHIM $PROGS/nogpu --steps 2 --exit 9"
+	# a user namespace in which no further one may be made, and no capability
+	run timeout -s KILL 20 unshare -Ur sh -c "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all --bounding-set=-all env LD_PRELOAD=$SHIM $PROGS/nogpu --steps 2 --exit 9"
 	[ "$status" = 9 ] || fail "$output"
 	[ "$(grep -c '^ckshim: ' <<< "$output")" = 1 ] || fail "$output"
 }
