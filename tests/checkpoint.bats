@@ -60,7 +60,7 @@ same() { diff ref.log <(own job.log); }
 
 @test "train: what was checkpointed is really gone from the device, and the host" {
 	cut_at 3 "$PROGS/train-linked" --steps 6
-	[ -z "$(pgrep -f "$PROGS/train-linked" || true)" ]
+	[ -z "$(pgrep -f "^$PROGS/train-linked" || true)" ]
 	rm -rf "$CKSIM_DIR" # another machine: its GPU has never seen this program
 	run -0 timeout -s KILL 60 ckshim-restore
 	[[ "$output" == *"checksum "* ]]
@@ -72,6 +72,19 @@ same() { diff ref.log <(own job.log); }
 	run -0 timeout -s KILL 60 ckshim-restore
 	echo "$output" >> job.log
 	diff <(grep checksum ref.log) <(grep checksum job.log)
+}
+
+@test "mtstream: preempted wherever it happens to be, five times over" {
+	reference "$PROGS/mtstream" --steps 40
+	for k in 3 9 14 22 31; do
+		rm -rf store job.log
+		start job.log env LD_PRELOAD="$SHIM" "$PROGS/mtstream" --steps 40
+		wait_for 30 grep -q "^step $k" job.log
+		preempt
+		run -0 timeout -s KILL 60 ckshim-restore
+		echo "$output" >> job.log
+		same || fail "after step $k"
+	done
 }
 
 @test "forker: a parent and its workers, one of them on the GPU; exit status kept" {

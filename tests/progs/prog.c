@@ -13,8 +13,8 @@
 
 static _Noreturn void usage(const char *what)
 {
-	fprintf(stderr, "wrong argument: %s\nusage: [--steps N] [--size BYTES] [--seed N] [--pause-at K --pause-file F] "
-			"[--exit N] [--signal N]\n", what);
+	fprintf(stderr, "wrong argument: %s\nusage: [--steps N] [--size BYTES] [--seed N] [--pause-at K --pause-file F "
+			"[--stop-every N]] [--exit N] [--signal N]\n", what);
 	exit(2);
 }
 
@@ -42,6 +42,8 @@ void prog_options(struct prog_opts *o, int argc, char **argv)
 			o->seed = number(v, ~0ul);
 		else if (!strcmp(name, "--pause-at"))
 			o->pause_at = number(v, ~0ul);
+		else if (!strcmp(name, "--stop-every"))
+			o->stop_every = number(v, ~0ul);
 		else if (!strcmp(name, "--pause-file"))
 			o->pause_file = v;
 		else if (!strcmp(name, "--exit"))
@@ -56,19 +58,33 @@ void prog_options(struct prog_opts *o, int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
+static char *beside(const struct prog_opts *o, const char *what, char path[4096])
+{
+	snprintf(path, 4096, "%s.%s", o->pause_file, what);
+	return path;
+}
+
+static int due(const struct prog_opts *o, unsigned long step)
+{
+	char path[4096];
+	if (!o->pause_at || step < o->pause_at || access(beside(o, "free", path), F_OK) == 0)
+		return 0;
+	return step == o->pause_at || (o->stop_every && (step - o->pause_at) % o->stop_every == 0);
+}
+
 void prog_pause(const struct prog_opts *o, unsigned long step)
 {
 	char path[4096];
-	if (step != o->pause_at)
+	if (!due(o, step))
 		return;
-	snprintf(path, sizeof path, "%s.reached", o->pause_file);
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	int fd = open(beside(o, "reached", path), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 	if (fd < 0)
 		prog_fail("%s: %s", path, strerror(errno));
 	close(fd);
-	snprintf(path, sizeof path, "%s.go", o->pause_file);
-	while (access(path, F_OK) != 0)
+	while (access(beside(o, "go", path), F_OK) != 0 && access(beside(o, "free", path), F_OK) != 0)
 		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	unlink(beside(o, "reached", path));
+	unlink(beside(o, "go", path));
 }
 
 uint32_t prog_random(uint64_t seed, uint64_t i)

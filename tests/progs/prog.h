@@ -10,6 +10,7 @@ struct prog_opts {
 	unsigned long size;	/* --size BYTES */
 	unsigned long seed;	/* --seed N */
 	unsigned long pause_at; /* --pause-at K: steps count from 1; 0: never */
+	unsigned long stop_every; /* --stop-every N: and every N steps after that */
 	const char *pause_file; /* --pause-file F */
 	int exit_status;	/* --exit N */
 	int signal;		/* --signal N: dies by it at the end */
@@ -18,7 +19,8 @@ struct prog_opts {
 /* prog_options - read the command line; sets standard output to line buffering. Wrong usage: exits 2. */
 void prog_options(struct prog_opts *o, int argc, char **argv);
 
-/* prog_pause - before step @step: if it is --pause-at, create F.reached and wait until F.go exists. */
+/* prog_pause - before step @step: if it is due, create F.reached, wait until F.go exists and remove both, so
+ * that each pause waits for an F.go of its own. With F.free there the program pauses no more. */
 void prog_pause(const struct prog_opts *o, unsigned long step);
 
 /* prog_hash - checksum of @len bytes, continued from @h (start with 0). Any changed, moved or lost byte
