@@ -26,6 +26,7 @@ all:
 
 include shim/rules.mk tools/rules.mk
 include $(wildcard tests/*/rules.mk scripts/rules.mk)
+include install.mk
 
 # Everything is compiled position-independent, so that one object serves library, tool and test.
 $(BUILD)/obj/%.o: %.c
