@@ -202,6 +202,16 @@ static void answer(struct attempt *a, const char *word)
 	dprintf(a->in_, "%s\n", word);
 }
 
+/* The program's pty by CRIU's name, or NULL. */
+static const char *terminal(const struct ck_init *in)
+{
+	for (int i = 0; in->st->tty && i < 3; i++) {
+		if (in->st->s[i].kind == CK_STREAM_TTY)
+			return in->st->s[i].key;
+	}
+	return NULL;
+}
+
 /* Start criu, and serve the loop until it has ended. */
 static int dump(struct attempt *a, struct ck_err *err)
 {
@@ -215,7 +225,7 @@ static int dump(struct attempt *a, struct ck_err *err)
 	if (make_hook(a, err))
 		return -1;
 	in->helper_done = 0;
-	in->helper = ck_criu_dump(&a->criu, in->root, NULL, err);
+	in->helper = ck_criu_dump(&a->criu, in->root, terminal(in), err);
 	if (in->helper < 0) {
 		in->helper = 0;
 		return -1;

@@ -110,7 +110,7 @@ static int one_device(struct ck_scene *s, const struct ck_proc *p, int fd, const
 	if (strncmp(name, "/dev/pts/", 9) == 0 || strcmp(name, "/dev/tty") == 0 || strcmp(name, "/dev/ptmx") == 0) {
 		if (s->own_devpts)
 			return 0;
-		return refuse(err, p, fd, "uses a terminal", name, "terminals cannot be saved yet",
+		return refuse(err, p, fd, "uses a terminal", name, "it is not of the session's own devpts, and CRIU cannot find it",
 			      "redirect stdin, stdout and stderr");
 	}
 	return refuse(err, p, fd, "has a device open", name, "CRIU cannot save a device", "close it");

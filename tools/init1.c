@@ -22,6 +22,7 @@
 #include "find.h"
 #include "ns.h"
 #include "restore.h"
+#include "tty.h"
 
 #define REPORTERS_MAX 65536
 #define LOW_PIDS 1000 /* left to criu and other helpers */
@@ -226,6 +227,30 @@ static int signals_setup(struct ck_init *in, struct ck_err *err)
 	return 0;
 }
 
+/* A devpts of our own, for the program's own ptys too; and if it is on a terminal, its pty, always the
+ * first one there. */
+static int terminal(struct ck_init *in, struct ck_err *err)
+{
+	struct ck_note n = { .type = CK_NOTE_TTY };
+	struct ck_err none;
+	char key[CK_STREAM_KEY];
+	int master;
+	in->st->own_devpts = ck_ns_devpts(&none) == 0;
+	if (!in->st->own_devpts)
+		ck_debug("%s", none.msg); /* then a checkpoint refuses ptys by name */
+	if (!in->st->tty)
+		return 0;
+	if (ck_tty_open(&master, &in->st->slave, key, sizeof key, err))
+		return -1;
+	for (int i = 0; i < 3; i++) {
+		if (in->st->s[i].kind == CK_STREAM_TTY)
+			snprintf(in->st->s[i].key, sizeof in->st->s[i].key, "%s", key);
+	}
+	int rc = ck_tty_send(in->ctl, &n, sizeof n, master, err);
+	close(master);
+	return rc;
+}
+
 static int setup(struct ck_init *in, struct ck_err *err)
 {
 	const struct ck_manifest *from = in->s->from;
@@ -253,7 +278,7 @@ static int setup(struct ck_init *in, struct ck_err *err)
 	/* criu puts its own descriptors just below the soft limit, above all of the program's. */
 	more.rlim_cur = more.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &more);
-	if (signals_setup(in, err))
+	if (signals_setup(in, err) || terminal(in, err))
 		return -1;
 	if (!from && ck_ns_last_pid(LOW_PIDS, err))
 		return -1;

@@ -27,6 +27,7 @@ enum ck_note_type {
 	CK_NOTE_DONE,	   /* a checkpoint was committed and the tree ended: text for the log */
 	CK_NOTE_NORESTORE, /* the restore failed: value ck_errc, text why */
 	CK_NOTE_PAUSE,	   /* value 1: feed no more stdin, answer CK_NOTE_PAUSE; 0: go on */
+	CK_NOTE_TTY,	   /* the master of the program's pty rides along */
 	CK_NOTE_STOPPED,   /* the root process stopped by a signal: value which */
 	/* to pid 1 */
 	CK_NOTE_SIGNAL,	   /* value: forward this signal; more: 1 when it came from the terminal */

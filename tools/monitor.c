@@ -21,6 +21,7 @@
 #include "opts.h"
 #include "status.h"
 #include "streams.h"
+#include "tty.h"
 
 struct monitor {
 	const struct ck_session *s;
@@ -33,6 +34,7 @@ struct monitor {
 	struct sigaction old_pipe;
 	struct ck_pump out, err;
 	struct ck_feed in;
+	struct ck_tty tty;
 	int started;
 	struct ck_note last; /* how it ended; type 0 while it has not */
 };
@@ -72,20 +74,40 @@ static void on_signals(struct monitor *m)
 				m->init_gone = 1;
 		} else if (sigismember(&m->preempt, sig) == 1) {
 			tell(m, CK_NOTE_PREEMPT, sig, 0);
+		} else if (sig == SIGWINCH && m->tty.master >= 0) {
+			ck_tty_resize(&m->tty);
 		} else if (sig != SIGPIPE) {
 			int terminal = si.ssi_code == SI_KERNEL;
 			tell(m, CK_NOTE_SIGNAL, sig, terminal);
 			/* As if the program itself had been stopped: our shell must notice. */
-			if (sig == SIGTSTP)
+			if (sig == SIGTSTP) {
+				ck_tty_restore(&m->tty);
 				raise(SIGSTOP);
+			}
+			if (sig == SIGCONT && m->tty.master >= 0)
+				ck_tty_raw(&m->tty);
 		}
 	}
+}
+
+/* The pty's output goes where the terminal was, or in a batch job where stdout goes. */
+static void take_terminal(struct monitor *m, int master)
+{
+	int out = isatty(1) || !isatty(2) ? 1 : 2;
+	if (m->st.s[1].kind != CK_STREAM_TTY)
+		out = 2;
+	m->tty.outer = isatty(out) ? out : -1;
+	ck_tty_attach(&m->tty, master);
+	ck_pump_init(out == 1 ? &m->out : &m->err, fcntl(master, F_DUPFD_CLOEXEC, 3), out);
+	if (m->tty.raw)
+		m->in = (struct ck_feed){ .from = 0, .to = master, .tty = 1 };
 }
 
 static void on_note(struct monitor *m)
 {
 	struct ck_note n;
-	ssize_t len = recv(m->ctl, &n, sizeof n, MSG_DONTWAIT);
+	int fd;
+	ssize_t len = ck_tty_receive(m->ctl, &n, sizeof n, &fd);
 	if (len != (ssize_t)sizeof n)
 		return;
 	n.text[sizeof n.text - 1] = 0;
@@ -98,6 +120,10 @@ static void on_note(struct monitor *m)
 		m->in.paused = n.value;
 		if (n.value)
 			tell(m, CK_NOTE_PAUSE, 1, 0);
+		break;
+	case CK_NOTE_TTY:
+		if (fd >= 0)
+			take_terminal(m, fd);
 		break;
 	case CK_NOTE_STOPPED:
 		break;
@@ -227,7 +253,7 @@ static void become_init(struct monitor *m, int ctl)
 static int prepare(struct monitor *m, int *ctl, struct ck_err *err)
 {
 	int pair[2];
-	if (ck_streams_prepare(&m->st, m->s->from != NULL, err) || signals_setup(m, err))
+	if (ck_streams_prepare(&m->st, m->s->from, err) || signals_setup(m, err))
 		return -1;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return ck_err_errno(err, "socketpair");
@@ -259,6 +285,7 @@ int ck_session_run(const struct ck_session *s)
 	int ctl = -1;
 	memset(&m, 0, sizeof m);
 	m.s = s;
+	m.tty.outer = m.tty.master = -1;
 	m.exe = s->exe;
 	if (!m.exe) {
 		if (ck_find_program(s->argv[0], exe, sizeof exe, &err)) {
@@ -288,5 +315,6 @@ int ck_session_run(const struct ck_session *s)
 	loop(&m);
 	ck_pump_drain(&m.out);
 	ck_pump_drain(&m.err);
+	ck_tty_restore(&m.tty);
 	return finish(&m);
 }

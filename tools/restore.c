@@ -112,11 +112,13 @@ static size_t stream_keys(struct ck_init *in, struct ck_criu_key *keys)
 {
 	const struct ck_manifest *from = in->s->from;
 	size_t n = 0;
-	for (int i = 1; i < 3; i++) {
+	for (int i = 0; i < 3; i++) {
 		const char *key = from->stream[i].key;
-		if (!key || !*key)
+		if (!key || !*key || in->st->s[i].prog < 0)
 			continue;
-		if (i == 2 && n && strcmp(key, keys[0].key) == 0) {
+		if (in->st->s[i].kind == CK_STREAM_TTY && n && strcmp(key, keys[0].key) == 0)
+			continue; /* one pty for all of them */
+		if (i == 2 && n && strcmp(key, keys[n - 1].key) == 0) {
 			/* One pipe then is one pipe now, wherever the new job's stderr goes. */
 			snprintf(in->st->s[2].key, sizeof in->st->s[2].key, "%s", in->st->s[1].key);
 			continue;

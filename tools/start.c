@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "../shim/base/io.h"
@@ -31,6 +32,8 @@ static void become(struct ck_init *in)
 	/* A session of its own: criu cannot restore one whose leader stays outside. */
 	setsid();
 	if (ck_streams_install(in->st) < 0)
+		return;
+	if (in->st->slave >= 0 && ioctl(in->st->slave, TIOCSCTTY, 0) < 0)
 		return;
 	setrlimit(RLIMIT_NOFILE, &in->program_nofile);
 	sigaction(SIGPIPE, &in->program_pipe, NULL);

@@ -115,28 +115,48 @@ static int make_pipe(struct ck_stream *s, int out, struct ck_err *err)
 	return 0;
 }
 
-int ck_streams_prepare(struct ck_streams *st, int restoring, struct ck_err *err)
+/* Does stream @i stand on a terminal? stdin alone does not count: it could not be raw while the output
+ * goes to a reader that has the same terminal. */
+static int on_terminal(int i, const struct ck_manifest *from)
+{
+	if (from)
+		return from->stream[i].kind && strcmp(from->stream[i].kind, "tty") == 0;
+	return isatty(i) && (i > 0 || isatty(1) || isatty(2));
+}
+
+int ck_streams_prepare(struct ck_streams *st, const struct ck_manifest *from, struct ck_err *err)
 {
 	memset(st, 0, sizeof *st);
+	st->slave = -1;
 	for (int i = 0; i < 3; i++) {
 		st->s[i].prog = st->s[i].pump = -1;
 		/* A closed standard descriptor would be taken by the first file that anyone opens. */
 		if (fcntl(i, F_GETFD) < 0 && open("/dev/null", O_RDWR) != i)
 			return ck_err_errno(err, "/dev/null");
 	}
-	if (restoring) {
+	for (int i = 0; i < 3; i++) {
+		if (on_terminal(i, from)) {
+			st->s[i].kind = CK_STREAM_TTY;
+			st->tty = 1;
+		}
+	}
+	if (from) {
 		st->devnull_stdin = 1;
 	} else {
 		if (others(st, err) || look(0, &st->in0, err))
 			return -1;
-		if (st->in0.reopen)
+		if (st->s[0].kind == CK_STREAM_TTY)
+			;
+		else if (st->in0.reopen)
 			st->s[0].kind = CK_STREAM_PATH;
 		else if (make_pipe(&st->s[0], 0, err))
 			return -1;
 	}
-	if (make_pipe(&st->s[1], 1, err))
+	if (st->s[1].kind != CK_STREAM_TTY && make_pipe(&st->s[1], 1, err))
 		return -1;
-	if (!same_file(1, 2))
+	if (st->s[2].kind == CK_STREAM_TTY)
+		return 0;
+	if (st->s[1].kind == CK_STREAM_TTY || !same_file(1, 2))
 		return make_pipe(&st->s[2], 1, err);
 	/* One pipe, or the order of lines would be lost between two. */
 	st->s[2] = st->s[1];
@@ -158,6 +178,13 @@ int ck_streams_inside(struct ck_streams *st, struct ck_err *err)
 		if (reopen(&st->in0, 1, err))
 			return -1;
 		st->s[0].prog = st->in0.fd;
+	}
+	for (int i = 0; i < 3; i++) {
+		if (st->s[i].kind != CK_STREAM_TTY)
+			continue;
+		st->s[i].prog = fcntl(st->slave, F_DUPFD_CLOEXEC, 3);
+		if (st->s[i].prog < 0)
+			return ck_err_errno(err, "dup");
 	}
 	for (size_t i = 0; i < st->nother; i++) {
 		if (st->other[i].reopen && reopen(&st->other[i], 0, err)) {
@@ -292,9 +319,32 @@ void ck_feed_want(const struct ck_feed *f, struct pollfd *pfd)
 	pfd->revents = 0;
 	if (f->to < 0 || f->paused)
 		return;
-	int full = poll(&room, 1, 0) == 0;
+	int full = f->have || poll(&room, 1, 0) == 0;
 	pfd->fd = full ? f->to : f->from;
 	pfd->events = full ? POLLOUT : POLLIN;
+}
+
+static void feed_keys(struct ck_feed *f)
+{
+	struct pollfd data = { .fd = f->from, .events = POLLIN };
+	if (!f->have) {
+		if (f->from < 0 || poll(&data, 1, 0) <= 0)
+			return;
+		ssize_t n = read(f->from, f->keys, sizeof f->keys);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n <= 0) {
+			f->to = -1; /* the terminal is gone; a hangup signal says so */
+			return;
+		}
+		f->have = (size_t)n;
+		f->off = 0;
+	}
+	ssize_t w = write(f->to, f->keys + f->off, f->have);
+	if (w > 0) {
+		f->off += (size_t)w;
+		f->have -= (size_t)w;
+	}
 }
 
 void ck_feed_run(struct ck_feed *f)
@@ -304,6 +354,10 @@ void ck_feed_run(struct ck_feed *f)
 	struct pollfd data = { .fd = f->from, .events = POLLIN };
 	if (f->to < 0 || f->paused)
 		return;
+	if (f->tty) {
+		feed_keys(f);
+		return;
+	}
 	int r = poll(&room, 1, 0);
 	if (r <= 0 || (room.revents & POLLOUT) == 0) {
 		if (r > 0 && room.revents & (POLLERR | POLLHUP))

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "../shim/base/err.h"
+#include "manifest.h"
 
 #define CK_STREAM_KEY 64
 
@@ -43,6 +44,9 @@ struct ck_inherited {
 
 struct ck_streams {
 	struct ck_stream s[3];
+	int tty;	   /* some stream is a terminal: see tty.h. Its end is opened inside */
+	int own_devpts;	   /* ptys made inside can be restored */
+	int slave;	   /* kept by pid 1, so that the pty outlives a moment without users; or -1 */
 	int devnull_stdin; /* a restored program has no use for the new stdin */
 	struct ck_inherited in0;
 	struct ck_inherited *other;
@@ -50,8 +54,9 @@ struct ck_streams {
 };
 
 /* ck_streams_prepare - in the monitor, first of all: look at what was inherited, make the pipes.
- * @restoring: only stdout and stderr are made. Returns 0 or -1 with err. */
-int ck_streams_prepare(struct ck_streams *st, int restoring, struct ck_err *err);
+ * @from: a restore, whose program knows these streams: those that were terminals are again, stdin is not
+ * made anew otherwise; NULL: a start. Returns 0 or -1 with err. */
+int ck_streams_prepare(struct ck_streams *st, const struct ck_manifest *from, struct ck_err *err);
 
 /* ck_streams_inside - in pid 1, once the mount namespace is its own: open again what has a path, close
  * the monitor's ends. Returns 0 or -1 with err. */
@@ -95,6 +100,9 @@ void ck_pump_drain(struct ck_pump *p);
 struct ck_feed {
 	int from, to;
 	int paused;
+	int tty;	/* @to is a pty's master: not closed at the end, and may take less than it was given */
+	size_t have, off;
+	char keys[256];
 };
 void ck_feed_want(const struct ck_feed *f, struct pollfd *pfd);
 void ck_feed_run(struct ck_feed *f);
