@@ -78,6 +78,9 @@ static void maybe_hang(const char *name)
 	char arg[64], path[CKSIM_DIR_MAX + 16];
 	if (!cksim_fault("hang-in", arg) || strcmp(arg, name))
 		return;
+	/* A test that waits for a thread to be here waits for this file. */
+	snprintf(path, sizeof path, "%s/hanging", cksim.dir);
+	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
 	snprintf(path, sizeof path, "%s/release", cksim.dir);
 	while (access(path, F_OK))
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
