@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Bytes of one variable's initial values: far above what compilers write into text. */
+#define PTX_MAX_INIT (256ull << 20)
+
 int ptx_type_of(const char *text, uint32_t len, struct ptx_type *out)
 {
 	static const struct {
@@ -233,6 +236,8 @@ int ptx_parse_var(struct ptx_parse *ps, uint8_t space, bool is_extern, bool visi
 	if (ptx_accept(ps, '=')) {
 		if (space == SP_SHARED || !v->size || v->init || is_extern)
 			return ptx_error(ps, "'%s' cannot have initial values", v->name);
+		if (v->size > PTX_MAX_INIT)
+			return ptx_error(ps, "initial values of '%s' are too large", v->name);
 		v->init = calloc(1, v->size);
 		if (!v->init)
 			return ptx_error(ps, "out of memory");

@@ -110,7 +110,7 @@ static int skip_section(struct ptx_parse *ps)
 static int parse_version(struct ptx_parse *ps)
 {
 	ptx_lex_next(&ps->lx);
-	if (ps->lx.kind != T_DEC)
+	if (ps->lx.kind != T_DEC || !(ps->lx.dec >= 1 && ps->lx.dec < 100))
 		return ptx_error(ps, ".version needs a number such as 7.0");
 	ps->m->version = (uint32_t)(ps->lx.dec * 10 + 0.5);
 	ptx_lex_next(&ps->lx);
