@@ -88,7 +88,7 @@ __attribute__((unused)) static void row_text(const struct row *r, char *o, size_
 {
 	const char *names = "dabc";
 	size_t n = (size_t)snprintf(o, cap,
-				    ".version 7.0\n.target sm_52\n.address_size 64\n"
+				    ".version 7.0\n.target sm_80\n.address_size 64\n"
 				    ".visible .entry k(.param .u64 pin, .param .u64 pout)\n{\n.reg .b64 %%x, %%y, %%t, %%z;\n"
 				    ".reg .b32 %%i, %%j;\n.reg .b16 %%k;\n");
 	for (size_t i = 0; r->types[i]; i++)
@@ -100,7 +100,7 @@ __attribute__((unused)) static void row_text(const struct row *r, char *o, size_
 			      "ld.param.u64 %%y, [pout];\nadd.u64 %%y, %%y, %%t;\nmov.u64 %%z, 0;\nst.global.u64 [%%y], %%z;\n");
 	for (size_t i = 1; r->types[i]; i++)
 		n += (size_t)load_text(o + n, cap - n, names[i], r->types[i], (int)(i - 1) * 8);
-	n += (size_t)snprintf(o + n, cap - n, "%s;\n", r->text);
+	n += (size_t)snprintf(o + n, cap - n, "%s%s\n", r->text, r->text[strlen(r->text) - 1] == '}' && *r->text == '{' ? "" : ";");
 	if (r->types[0] == 'p')
 		n += (size_t)snprintf(o + n, cap - n, "selp.u32 %%i, 1, 0, %%d;\nst.global.u32 [%%y], %%i;\n");
 	else
@@ -142,12 +142,10 @@ __attribute__((unused)) static void run_row(const struct row *r)
 		mem[k] = r->types[1 + k % 3 % (args ? args : 1)] == 'p' ? rnd(&seed) & 1 : rnd(&seed);
 	struct ptx_region region = { DEV_BASE, DEV_BASE + total * 32, mem, 0 };
 	uint64_t params[2] = { DEV_BASE, DEV_BASE + total * 24 };
-	/* two workers: the rows run on several threads as launches do */
-	struct ptx_launch l = { .grid = { (uint32_t)(total + 63) / 64, 1, 1 }, .block = { 64, 1, 1 }, .params = params,
+	/* whole blocks only, so that no thread is past the arrays; two workers, as launches have */
+	struct ptx_launch l = { .grid = { (uint32_t)(total / 64), 1, 1 }, .block = { 64, 1, 1 }, .params = params,
 				.params_size = sizeof params, .space = { &region, 1 }, .workers = 2 };
-	/* the last block is partly beyond the arrays: give it its own launch, exactly as long */
 	struct ptx_fault fault;
-	l.grid[0] = (uint32_t)(total / 64);
 	int rc = ptx_launch(ptx_module_func(m, "k"), &l, &fault);
 	size_t bad = 0, done = (size_t)l.grid[0] * 64;
 	for (size_t i = 0; i < done && rc == 0; i++) {
