@@ -26,6 +26,9 @@
 
 #define REPORTERS_MAX 65536
 #define LOW_PIDS 1000 /* left to criu and other helpers */
+/* One preemption is a signal to every process of the job, and they do not all hear of it at once. What comes
+ * this soon after a checkpoint has failed asks for no other: it is the same preemption. */
+#define SAME_PREEMPTION_NS 1000000000ull
 
 void ck_init_note(struct ck_init *in, enum ck_note_type type, int value, const char *fmt, ...)
 {
@@ -62,9 +65,31 @@ static void reap(struct ck_init *in)
 	}
 }
 
+static void new_preemption(struct ck_init *in)
+{
+	if (in->same_until && ck_now_ns() > in->same_until)
+		in->nreporters = in->same_until = 0;
+}
+
+static void add_reporter(struct ck_init *in, pid_t pid, int sig)
+{
+	for (size_t i = 0; i < in->nreporters; i++) {
+		if (in->reporters[i].pid == pid && in->reporters[i].sig == sig)
+			return;
+	}
+	if (in->nreporters == REPORTERS_MAX)
+		return;
+	struct ck_reporter *more = realloc(in->reporters, (in->nreporters + 1) * sizeof *more);
+	if (!more)
+		return;
+	in->reporters = more;
+	in->reporters[in->nreporters++] = (struct ck_reporter){ .pid = pid, .sig = sig };
+}
+
 /* A process of the tree met a preemption signal from outside and swallowed it. */
 static void reported(struct ck_init *in, pid_t pid, int sig)
 {
+	new_preemption(in);
 	if (sig < 1 || sig >= NSIG || sigismember(&in->preempt, sig) != 1)
 		return;
 	for (size_t i = 0; i < in->nexpected; i++) {
@@ -75,23 +100,14 @@ static void reported(struct ck_init *in, pid_t pid, int sig)
 			break;
 		}
 	}
-	for (size_t i = 0; i < in->nreporters; i++) {
-		if (in->reporters[i].pid == pid && in->reporters[i].sig == sig)
-			return;
-	}
-	if (in->nreporters < REPORTERS_MAX) {
-		struct ck_reporter *more = realloc(in->reporters, (in->nreporters + 1) * sizeof *more);
-		if (more) {
-			in->reporters = more;
-			in->reporters[in->nreporters++] = (struct ck_reporter){ pid, sig };
-		}
-	}
+	add_reporter(in, pid, sig);
 	if (!in->want)
 		in->want = sig;
 }
 
 static void preempted(struct ck_init *in, int sig)
 {
+	new_preemption(in);
 	if (!in->want)
 		in->want = sig;
 	in->direct = sig;
@@ -176,21 +192,21 @@ int ck_init_turn(struct ck_init *in, int fd, int timeout_ms)
 	return fd >= 0 && p[3].revents != 0;
 }
 
-/* The checkpoint failed: what was swallowed is delivered after all. */
+/* The checkpoint failed: what was swallowed is delivered after all, once to each. */
 static void deliver(struct ck_init *in)
 {
 	union sigval v = { .sival_int = CK_DELIVER_VALUE };
-	int root_told = 0;
+	/* Met by us or the monitor alone, it was meant for the program. */
+	if (in->direct)
+		add_reporter(in, in->root, in->direct);
 	for (size_t i = 0; i < in->nreporters; i++) {
 		struct ck_reporter *r = &in->reporters[i];
-		if (disposition(r->pid, r->sig) != 'C')
-			continue;
-		sigqueue(r->pid, r->sig, v);
-		root_told |= r->pid == in->root && r->sig == in->direct;
+		/* Without the shim the default action would end the program, so it hears nothing. */
+		if (!r->told && disposition(r->pid, r->sig) == 'C')
+			sigqueue(r->pid, r->sig, v);
+		r->told = 1;
 	}
-	/* Without the shim the default action would end the program, so it hears nothing. */
-	if (in->direct && !root_told && disposition(in->root, in->direct) == 'C')
-		sigqueue(in->root, in->direct, v);
+	in->want = in->direct = 0;
 }
 
 void ck_init_kill_all(struct ck_init *in)
@@ -317,14 +333,12 @@ static void checkpoint(struct ck_init *in)
 		ck_commit_prune(in);
 		_exit(0);
 	}
-	on_signals(in);
 	in->saving = 0;
+	in->same_until = ck_now_ns() + SAME_PREEMPTION_NS;
 	if (!in->root_done) {
 		ck_say("no checkpoint of %s: %s; the program runs on", in->program, err.msg);
 		deliver(in);
 	}
-	in->nreporters = 0;
-	in->want = in->direct = 0;
 }
 
 void ck_init_main(struct ck_init *in)
@@ -338,7 +352,11 @@ void ck_init_main(struct ck_init *in)
 	while (!in->root_done) {
 		ck_init_turn(in, -1, -1);
 		reap(in); /* SIGCHLD does not queue: a child may have ended in a helper's wait */
-		if (in->want && !in->root_done)
+		if (!in->want || in->root_done)
+			continue;
+		if (in->same_until)
+			deliver(in);
+		else
 			checkpoint(in);
 	}
 	/* What it left behind ends with it. */

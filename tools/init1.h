@@ -8,6 +8,7 @@
 
 #include <limits.h>
 #include <signal.h>
+#include <stdint.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
@@ -42,6 +43,7 @@ struct ck_note {
 struct ck_reporter {	/* a process whose shim swallowed a preemption signal */
 	pid_t pid;
 	int sig;
+	int told;	/* it has been given back to it */
 };
 
 struct ck_init {
@@ -69,6 +71,7 @@ struct ck_init {
 	int direct;		/* it was met outside or by pid 1, not only by processes of the tree */
 	struct ck_reporter *reporters;
 	size_t nreporters;
+	uint64_t same_until;	/* a checkpoint has failed; until then a signal is of the same preemption */
 	struct ck_reporter *expected; /* signals that the images hold as pending: not news */
 	size_t nexpected;
 	uint64_t expected_until;

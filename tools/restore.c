@@ -98,7 +98,7 @@ static int read_notes(struct ck_init *in, int *last_pid, struct ck_err *err)
 			if (!more)
 				break;
 			in->expected = more;
-			in->expected[in->nexpected++] = (struct ck_reporter){ pid, sig };
+			in->expected[in->nexpected++] = (struct ck_reporter){ .pid = pid, .sig = sig };
 		}
 	}
 	fclose(f);
