@@ -19,9 +19,10 @@ common_setup() {
 }
 
 common_teardown() {
-	local pid
-	for pid in "${JOBS[@]}"; do
-		kill -KILL "$pid" 2>/dev/null || true
+	local box pid
+	for box in "${JOBS[@]}"; do
+		# timeout itself passes a SIGKILL on to nobody
+		for pid in $(tree "$box"); do kill -KILL "$pid" 2>/dev/null || true; done
 	done
 	wait 2>/dev/null || true
 	rm -rf "${CKSIM_DIR:-/nonexistent}"
