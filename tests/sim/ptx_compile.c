@@ -143,7 +143,8 @@ static int compile_row(struct ptx_parse *ps, int op, struct ptx_type t, const st
 				 ps->nops);
 	for (uint32_t i = ps->nops; i-- > 0;) {
 		struct ptx_type want = sig[i] == 'P' ? type_pred : t;
-		if (i && t.kind == K_FLOAT && strncmp(sig, "Pa", 2) && ps->ops_[i].kind == O_INT && !strncmp(ps->parts[0], "slct", 4))
+		/* slct's type is that of its last operand; the others are bits */
+		if (!strcmp(ps->parts[0], "slct") && (i == 1 || i == 2))
 			want.kind = K_BITS;
 		if ((i ? ptx_use(ps, &ps->ops_[i], want, &s[i]) : ptx_def(ps, &ps->ops_[i], &s[i])) < 0)
 			return -1;
@@ -325,7 +326,7 @@ static int compile_plain(struct ptx_parse *ps)
 		const char *dtype = ps->parts[ps->nparts - 2];
 		if (ps->nparts != 3u + ftz || ptx_type_of(dtype, (uint32_t)strlen(dtype), &dt) < 0)
 			return ptx_unsupported(ps);
-		/* flushing keeps the sign, and -0 counts as not below zero */
+		/* -0 counts as not below zero, so flushing a negative subnormal changes the choice */
 		memset(&m, 0, sizeof m);
 		if (ftz)
 			return ptx_unsupported(ps);
