@@ -40,13 +40,15 @@ $(BUILD)/libckbase.a: $(BASE_OBJ)
 # --- the two commands ------------------------------------------------------------------------------------
 # Set-up comes first and may install packages, so the build runs in a make of its own afterwards.
 .PHONY: demo check check-built demo-built
-demo check: setup
-	@$(MAKE) --no-print-directory $@-built
+JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+demo check:
+	@scripts/setup $@
+	@$(MAKE) --no-print-directory -j$(JOBS) $@-built
 
 demo-built: all criu
 	@scripts/demo $(BUILD)
 
-check-built: all criu unit fuzz-build
+check-built: all criu $(UNITS) $(FUZZ_NAMES:%=$(BUILD)/fuzz/%)
 	@scripts/check $(BUILD)
 
 .PHONY: clean
