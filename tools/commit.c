@@ -281,32 +281,46 @@ static int attempt(struct attempt *a, struct ck_err *err)
 	if (ck_examine(in->root, 0, in->st, in->gpus, CK_EXAMINE_EARLY, err))
 		return -1;
 	if (ck_gpus_count(in->gpus)) {
+		a->frozen = 1; /* it undoes itself when it fails, but that may fail, too */
 		if (ck_gpus_freeze(in->gpus, a->dirfd, a->until, err))
 			return -1;
-		a->frozen = 1;
 	}
 	if (ck_examine(in->root, 0, in->st, in->gpus, CK_EXAMINE_FULL, err))
 		return -1;
 	return dump(a, err);
 }
 
-static void undo(struct attempt *a)
+/* Bring the GPU state back from the generation in @dirfd. While that fails the folder must stay: it is the only
+ * copy of the device memory. */
+static int thaw(struct ck_init *in, int dirfd, struct ck_err *err)
 {
-	struct ck_init *in = a->in;
+	uint64_t until = ck_now_ns() + (uint64_t)in->s->deadline_ms * 1000000u;
+	in->stuck = ck_gpus_thaw(in->gpus, dirfd, until, err) != 0;
+	in->stuck_dirfd = dirfd;
+	return in->stuck ? -1 : 0;
+}
+
+static void drop_generation(struct ck_init *in)
+{
+	if (!in->store)
+		return;
+	ck_store_abandon(in->store);
+	if (!in->s->owned) {
+		ck_store_close(in->store);
+		in->store = NULL;
+	}
+}
+
+static void undo(struct attempt *a, struct ck_err *err)
+{
 	struct ck_err e;
-	if (a->frozen) {
-		uint64_t until = ck_now_ns() + (uint64_t)in->s->deadline_ms * 1000000u;
-		if (ck_gpus_thaw(in->gpus, a->dirfd, until, &e))
-			ck_say("the GPU state of %s could not be brought back: %s", in->program, e.msg);
+	if (a->frozen && thaw(a->in, a->dirfd, &e)) {
+		struct ck_err first = *err;
+		ck_err_set(err, e.code, 0, "%.400s; and its GPU state could not be brought back: %.400s", first.msg, e.msg);
+	} else {
+		drop_generation(a->in);
 	}
-	if (in->store) {
-		ck_store_abandon(in->store);
-		if (!in->s->owned) {
-			ck_store_close(in->store);
-			in->store = NULL;
-		}
-	}
-	pause_stdin(in, 0, &e);
+	pause_stdin(a->in, 0, &e);
 }
 
 static void size_text(uint64_t bytes, char *out, size_t cap)
@@ -327,13 +341,18 @@ int ck_commit_checkpoint(struct ck_init *in, int sig, char *text, size_t cap, st
 	char size[32];
 	a.until = a.began + (uint64_t)in->s->deadline_ms * 1000000u;
 	memset(err, 0, sizeof *err);
+	if (in->stuck) {
+		if (thaw(in, in->stuck_dirfd, err))
+			return ck_err_wrap(err, "its GPU state still could not be brought back");
+		drop_generation(in);
+	}
 	int rc = attempt(&a, err);
 	if (a.out >= 0)
 		close(a.out);
 	if (a.in_ >= 0)
 		close(a.in_);
 	if (rc) {
-		undo(&a);
+		undo(&a, err);
 		return -1;
 	}
 	size_text(a.bytes, size, sizeof size);

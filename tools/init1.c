@@ -336,7 +336,8 @@ static void checkpoint(struct ck_init *in)
 	in->saving = 0;
 	in->same_until = ck_now_ns() + SAME_PREEMPTION_NS;
 	if (!in->root_done) {
-		ck_say("no checkpoint of %s: %s; the program runs on", in->program, err.msg);
+		ck_say("no checkpoint of %s: %s; %s", in->program, err.msg, in->stuck ?
+		       "it waits at its next CUDA call; send the signal again to retry" : "the program runs on");
 		deliver(in);
 	}
 }

@@ -61,6 +61,7 @@ struct ck_init {
 	int helper_done, helper_status;
 	struct ck_gpus *gpus;
 	struct ck_store *store;
+	int stuck, stuck_dirfd; /* GPU state is put away and would not come back: its only copy is there */
 	sigset_t preempt;
 	sigset_t program_mask;	/* what the program starts with */
 	struct rlimit program_nofile;
