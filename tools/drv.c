@@ -153,8 +153,8 @@ int ck_drv_explain(int result, const char *name, const char *what, struct ck_err
 		return ck_err_set(err, CK_EENV, 0, "%s: this CUDA driver cannot checkpoint; it takes 570 or newer", what);
 	if (result == CUDA_ERROR_NOT_SUPPORTED)
 		return ck_err_set(err, CK_EENV, 0,
-				  "%s: %s: this driver or what the program uses of it cannot be checkpointed", what,
-				  name);
+				  "%s: %s: this driver (it takes 570 or newer), or what the program uses of it, cannot be "
+				  "checkpointed", what, name);
 	if (result == CUDA_ERROR_OPERATING_SYSTEM)
 		return ck_err_set(err, CK_EENV, 0,
 				  "%s: %s: the driver's checkpoint is not available here (some GPU proxies and "
