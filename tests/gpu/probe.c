@@ -1,6 +1,7 @@
 /* probe.c - what this machine's driver does, by trying it. Driver API alone.
  *
  *   probe [--sizes A,B,C] [--rate BYTES] [--spin N] [--facts FILE] [--label L] [--deadline S] [--only NAME,...]
+ *   probe --list                             the questions
  *   probe --subject KIND SIZE DIR SECONDS    a process to ask about (subject.h)
  *   probe --act PID away|back|cold|warm      put PID away; bring it back (warm: after a cuInit of its own)
  *
@@ -176,6 +177,11 @@ int main(int argc, char **argv)
 		return subject_main(argv[2], strtoul(argv[3], NULL, 0), argv[4], (unsigned)atoi(argv[5]));
 	if (argc == 4 && !strcmp(argv[1], "--act"))
 		return act(atoi(argv[2]), argv[3]);
+	if (argc == 2 && !strcmp(argv[1], "--list")) {
+		for (const struct question *q = questions; q->name; q++)
+			printf("%s\n", q->name);
+		return 0;
+	}
 	ask_options = (struct ask_options){ { 0, (size_t)1 << 30, (size_t)8 << 30 }, (size_t)256 << 20, 8000000, NULL };
 	for (int i = 1; i < argc; i += 2) {
 		const char *o = argv[i], *v = argv[i + 1];

@@ -26,6 +26,7 @@ static const char *start(void)
 		return subject_say("error %s", drv_error());
 	S(cuMemAlloc_v2(&word, 4096));
 	S(cuMemsetD32_v2(word, 0, 1024));
+	S(cuCtxSynchronize()); /* a stream of the non-blocking kind does not wait for a memset */
 	return NULL;
 }
 
