@@ -21,6 +21,17 @@ $(BUILD)/unit/sim_%: $(BUILD)/obj/tests/unit/sim_%.o $(BUILD)/sim/libcuda.so.1 $
 	$(CC) $(CFLAGS) -o $@ $< $(BUILD)/libckbase.a $(BUILD)/sim/libcuda.so.1 -Wl,-rpath,$(abspath $(BUILD))/sim \
 		-lm -lpthread
 
+# The gate once more with the thread sanitizer, and the modules that only need libckbase with the others.
+UNITS += $(BUILD)/unit/gate-tsan $(BUILD)/unit/track-asan $(BUILD)/unit/image-asan $(BUILD)/unit/proto-asan
+SAN_SRC := $(wildcard shim/base/*.c)
+$(BUILD)/unit/%-tsan: tests/unit/%.c $(SAN_SRC)
+	@mkdir -p $(@D)
+	$(Q_CC)$(CC) -std=gnu11 -g -O1 -fsanitize=thread -DCK_VERSION='"$(VERSION)"' -o $@ $^ -lpthread
+$(BUILD)/unit/%-asan: tests/unit/%.c $(SAN_SRC)
+	@mkdir -p $(@D)
+	$(Q_CC)$(CC) -std=gnu11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+		-DCK_VERSION='"$(VERSION)"' -o $@ $^ -lpthread
+
 # A test that hangs or dies counts as failed; its output is shown then.
 .PHONY: unit
 unit: $(UNITS)
