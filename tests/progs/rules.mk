@@ -3,7 +3,7 @@ PROG_WAYS := linked:1 dlopen:2 abspath:3 procaddr:4 procaddr-ptds:5
 PROG_COMMON := $(BUILD)/obj/tests/progs/prog.o
 PROG_CUDA := $(BUILD)/obj/tests/progs/kernels.o
 TRAINS := $(foreach w,$(PROG_WAYS),$(BUILD)/progs/train-$(firstword $(subst :, ,$(w))))
-PROGS := $(TRAINS) $(BUILD)/progs/mtstream $(BUILD)/progs/forker $(BUILD)/progs/nogpu
+PROGS := $(TRAINS) $(BUILD)/progs/mtstream $(BUILD)/progs/forker $(BUILD)/progs/nogpu $(BUILD)/progs/holder
 
 $(BUILD)/obj/tests/progs/kernels.o: tests/progs/kernels.ptx
 
@@ -17,6 +17,7 @@ $(foreach w,$(PROG_WAYS),$(eval $(call prog_way,$(firstword $(subst :, ,$(w))),$
 $(BUILD)/progs/mtstream: $(BUILD)/obj/tests/progs/mtstream.o $(BUILD)/obj/tests/progs/cu_open-procaddr.o
 $(BUILD)/progs/forker: $(BUILD)/obj/tests/progs/forker.o $(BUILD)/obj/tests/progs/cu_open-dlopen.o
 $(BUILD)/progs/nogpu: $(BUILD)/obj/tests/progs/nogpu.o
+$(BUILD)/progs/holder: $(patsubst %,$(BUILD)/obj/tests/progs/%.o,holder holder_ipc holder_fd holder_task)
 
 # A library that only has the driver's names, so that a program can be linked against libcuda.so.1 without
 # one, and without a toolkit.
@@ -29,7 +30,7 @@ $(BUILD)/stub/libcuda.so.1: shim/api.def
 $(BUILD)/progs/train-linked: $(BUILD)/stub/libcuda.so.1
 $(BUILD)/progs/train-linked: PROG_LIBS := $(BUILD)/stub/libcuda.so.1
 
-$(filter-out %/nogpu,$(PROGS)): $(PROG_CUDA)
+$(filter-out %/nogpu %/holder,$(PROGS)): $(PROG_CUDA)
 $(PROGS): $(PROG_COMMON)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(PROG_LIBS) -ldl -lpthread
