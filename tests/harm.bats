@@ -173,7 +173,8 @@ fake() {
 		cp -a saved/. store/ && head -c 20M /dev/zero > store/filler && echo 1 > mounted && exec sleep 100'
 	local ns=$JOB
 	wait_for 10 test -s mounted || { cat ns.log; skip "no tmpfs in a user namespace"; }
-	WRAP=(nsenter -t "$ns" -U -m --preserve-credentials "-w$PWD" unshare -U "--map-user=$(id -u)" "--map-group=$(id -g)")
+	WRAP=(nsenter -t "$ns" -U -m --preserve-credentials sh -c 'cd "$0" && exec "$@"' "$PWD"
+		unshare -U "--map-user=$(id -u)" "--map-group=$(id -g)")
 	begin
 	refused 'No space left'
 	runs_on
