@@ -210,6 +210,17 @@ static int first_error(const char *path, char *out, size_t cap)
 	return found;
 }
 
+/* What criu says is not always what to do. */
+static const struct {
+	const char *says, *means;
+} known[] = {
+	/* Linux 6.16 took SO_PASSCRED from all sockets but unix ones; criu 4.2 knows (criu issue 2705). */
+	{ "Can't get 1:16", "the program has a network socket open, which a criu older than 4.2 cannot save on this kernel; "
+	  "name a newer one with CKSHIM_CRIU, or do without the socket" },
+	{ "Can't lookup mount=", "the program has a file or its working directory in another mount namespace; start it where "
+	  "that is" },
+};
+
 int ck_criu_reason(const struct ck_criu *c, const char *what, int status, struct ck_err *err)
 {
 	char path[PATH_MAX], line[512];
@@ -218,6 +229,10 @@ int ck_criu_reason(const struct ck_criu *c, const char *what, int status, struct
 	if (!found) {
 		snprintf(path, sizeof path, "%s/output", c->work);
 		found = first_error(path, line, sizeof line);
+	}
+	for (size_t i = 0; found && i < sizeof known / sizeof known[0]; i++) {
+		if (strstr(line, known[i].says))
+			return ck_err_set(err, CK_EREFUSED, 0, "criu %s: %s (%s)", what, known[i].means, line);
 	}
 	if (found && (strstr(line, "No space left") || strstr(line, "Disk quota")))
 		return ck_err_set(err, CK_ENOSPC, 0, "criu %s: %s", what, line);
