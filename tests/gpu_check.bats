@@ -12,6 +12,14 @@ check() { timeout -s KILL 170 "$BATS_TEST_DIRNAME/../scripts/gpu-check" --build 
 # outcome NAME - from report.json of the folder "out"
 outcome() { sed -n "s/^{\"stage\": \"[a-z]*\", \"name\": \"$1\", \"outcome\": \"\([a-z]*\)\",.*/\1/p" out/report.json; }
 
+# left - processes that still work in a gpu-check's folder
+left() {
+	local p
+	for p in /proc/[0-9]*; do
+		if [[ "$(readlink "$p/exe" 2>/dev/null)" == "${TMPDIR:-/tmp}"/ck-gpu-check.* ]]; then tr '\0' ' ' < "$p/cmdline"; fi
+	done
+}
+
 @test "gpu-check --sim: everything is tried, nothing fails, and the report is well-formed" {
 	run -0 check --sim --out out
 	[[ "${lines[-1]}" =~ ^[0-9]+\ passed,\ 0\ failed ]] || fail "$output"
@@ -44,13 +52,13 @@ outcome() { sed -n "s/^{\"stage\": \"[a-z]*\", \"name\": \"$1\", \"outcome\": \"
 	[ "$(outcome memory-pool@user)" = yes ]
 	[ "$(outcome pinned-copy-rate@user)" = measured ]
 	grep -q '"bad": 1,' out/report.json
-	[ -z "$(pgrep -f "$PWD/.*--subject" || true)" ]
+	[ -z "$(left)" ] || fail "still there: $(left)"
 }
 
 @test "gpu-check: a stage that hangs is ended, reported, and leaves nothing running" {
 	CK_GPU_CHECK_FAULT=hang-in=cuCtxSetCurrent CK_GPU_CHECK_LIMIT=6 run -1 check --sim --only tests --out out
 	[ "$(outcome stage)" = hung ] || fail "$output"
-	[ -z "$(pgrep -f "$PWD/.*progs/train" || true)" ]
+	[ -z "$(left)" ] || fail "still there: $(left)"
 }
 
 @test "gpu-check: wrong answers are not taken for right ones" {
@@ -61,11 +69,25 @@ outcome() { sed -n "s/^{\"stage\": \"[a-z]*\", \"name\": \"$1\", \"outcome\": \"
 	[ "$(outcome criu-dump-restore@user)" = refused ]
 }
 
+@test "gpu-check: where no driver answers it says so, and claims nothing" {
+	[ ! -e /dev/nvidiactl ] || skip "there is a GPU here"
+	LD_LIBRARY_PATH='' run -1 check --out out
+	[[ "$output" == *"no GPU that answers here"* ]] || fail "$output"
+	[ ! -e out/report.json ]
+}
+
+@test "gpu-check: what --pack copies is enough to run elsewhere" {
+	check --pack "$PWD/carried"
+	[ ! -e carried/obj ]
+	run -0 check --sim --only env --out out --build "$PWD/carried"
+	[[ "$output" == *"criu "*" yes "*"Version: 4"* ]] || fail "$output"
+}
+
 @test "gpu-check: an unknown stage or option is wrong usage" {
 	run -2 check --only lunch
 	[[ "$output" == *"no stage lunch"* ]]
 	run -2 check --lunch
 	run -2 check --only
 	run -2 "$CK_BUILD/gpu/probe" --only lunch
-	[ ! -e gpu-report ]
+	[ ! -e "$CK_BUILD/gpu-report" ]
 }
