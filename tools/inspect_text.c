@@ -44,6 +44,21 @@ static void print_short(FILE *f, const char *text, size_t room)
 	}
 }
 
+/* The start of a command line in @room columns: its folder says less than its arguments. */
+static void print_command(FILE *f, const char *cmd, size_t room)
+{
+	size_t word = strcspn(cmd, " "), base = word;
+	while (base && cmd[base - 1] != '/')
+		base--;
+	cmd += base;
+	int cut = strlen(cmd) > room;
+	char *head = strndup(cmd, cut ? room - 3 : room);
+	print_short(f, head ? head : "?", room);
+	if (cut)
+		fputs("...", f);
+	free(head);
+}
+
 static void row(FILE *f, const char *name, const char *text)
 {
 	fprintf(f, "%-10s ", name);
@@ -85,7 +100,7 @@ void ck_inspect_print_row(FILE *f, const struct ck_checkpoint *c)
 	fprintf(f, "  %-10s %s %10s  %-8s ", c->gen.name, time, size_text(ck_manifest_bytes(&c->m), size),
 		ck_inspect_state(c));
 	char *cmd = command(&c->m);
-	print_short(f, cmd ? cmd : "?", WIDTH - 55);
+	print_command(f, cmd ? cmd : "?", WIDTH - 55);
 	free(cmd);
 	fputc('\n', f);
 }
