@@ -4,6 +4,7 @@
 # what to do. What can be mended while the program runs is mended, and then the checkpoint must come.
 
 load lib
+# shellcheck disable=SC2153,SC2030,SC2031 # STATUS is lib's; each test has its own TRAIN
 
 setup() { common_setup; }
 teardown() {
@@ -61,13 +62,13 @@ unharmed() {
 	[ "$("${WRAP[@]}" ls "${GOOD[0]%/*}" | grep -c '^gen-')" = "$LEFT" ] || fail "$("${WRAP[@]}" ls "${GOOD[0]%/*}")"
 }
 
-# runs_on - to the same end as if nothing had been asked, with nothing more said than @1 lines in all
+# runs_on - to the same end as if nothing had been asked, with nothing more said than that one line
 runs_on() {
 	touch pause.free
 	finish
 	[ "$STATUS" = 7 ] || fail "ended with $STATUS: $(cat job.log)"
 	diff ref.log <(own job.log)
-	[ "$(grep -c '^ckshim: ' job.log)" = "${1:-1}" ] || fail "$(cat job.log)"
+	[ "$(grep -c '^ckshim: ' job.log)" = 1 ] || fail "$(cat job.log)"
 }
 
 # comes - what was wrong is mended: now a checkpoint comes, is restored, and ends as the reference
@@ -173,6 +174,7 @@ fake() {
 		cp -a saved/. store/ && head -c 20M /dev/zero > store/filler && echo 1 > mounted && exec sleep 100'
 	local ns=$JOB
 	wait_for 10 test -s mounted || { cat ns.log; skip "no tmpfs in a user namespace"; }
+	# shellcheck disable=SC2016 # for the inner shell
 	WRAP=(nsenter -t "$ns" -U -m --preserve-credentials sh -c 'cd "$0" && exec "$@"' "$PWD"
 		unshare -U "--map-user=$(id -u)" "--map-group=$(id -g)")
 	begin
