@@ -62,7 +62,8 @@ print(subprocess.run(['$PROGS/nogpu','--steps','1','--signal','9']).returncode)"
 	seq 1 10 > in
 	# shellcheck disable=SC2016
 	run bash -c '{ read -r a; LD_PRELOAD='"$SHIM"' cat; } < in'
-	[ "${lines[0]}" = 2 ] && [ "${#lines[@]}" = 9 ]
+	[ "${lines[0]}" = 2 ]
+	[ "${#lines[@]}" = 9 ]
 	run bash -c "LD_PRELOAD=$SHIM cat < /dev/null"
 	[ -z "$output" ]
 }
@@ -111,7 +112,8 @@ print(subprocess.run(['$PROGS/nogpu','--steps','1','--signal','9']).returncode)"
 	run shim bash -c 'sleep 100 & kill -TERM $!; wait $!; echo $?'
 	[ "${lines[-1]}" = 143 ]
 	run shim bash -c 'trap "echo own handler; exit 3" TERM; kill -TERM $$; sleep 5'
-	[ "$status" = 3 ] && [ "${lines[0]}" = "own handler" ]
+	[ "$status" = 3 ]
+	[ "${lines[0]}" = "own handler" ]
 	run shim python3 -c "
 import signal, os
 print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
