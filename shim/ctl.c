@@ -57,7 +57,7 @@ static const char *offload_reason(char *buf, size_t cap)
 
 static const char *entry_name(int e)
 {
-	return e >= 0 && e < CK_ENTRY_COUNT ? ck_api_rows[e].name : "?";
+	return e >= 0 && e < CK_ENTRY_COUNT ? ck_api_name(e) : "?";
 }
 
 static int quiesce(struct ck_msg *m, struct ck_err *e)

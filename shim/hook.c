@@ -4,22 +4,57 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "state.h"
 
-/* Addresses of the wrappers, without a second list of their signatures. */
-#define E(name, since, policy, nargs, classes) extern const char ck_wrapper_##name[] __asm__(#name);
+/* One string for all names, and where each begins in it. */
+static const struct {
+#define E(name, since, policy, nargs, classes) char name[sizeof #name];
 #include "api.def"
 #undef E
-
-const struct ck_api_row ck_api_rows[CK_ENTRY_COUNT] = {
-#define E(name, since, policy, nargs, classes) { #name, since, ck_wrapper_##name },
+} names = {
+#define E(name, since, policy, nargs, classes) #name,
 #include "api.def"
 #undef E
 };
+
+static const struct {
+	uint16_t name;
+	uint16_t since;
+} rows[CK_ENTRY_COUNT] = {
+#define E(name, since, policy, nargs, classes) { offsetof(__typeof__(names), name), since },
+#include "api.def"
+#undef E
+};
+
+/* Distances of the wrappers from the table itself; the linker knows them. */
+CK_HIDDEN extern const int32_t ck_wrapper_at[CK_ENTRY_COUNT];
+__asm__(".pushsection .rodata\n.balign 4\n.globl ck_wrapper_at\n.hidden ck_wrapper_at\nck_wrapper_at:\n"
+#define E(name, since, policy, nargs, classes) ".long " #name " - ck_wrapper_at\n"
+#include "api.def"
+#undef E
+	".popsection");
+
+_Static_assert(sizeof names < 65536, "offsets of names take 16 bits");
+
+const char *ck_api_name(int e)
+{
+	return (const char *)&names + rows[e].name;
+}
+
+int ck_api_since(int e)
+{
+	return rows[e].since;
+}
+
+void *ck_api_wrapper(int e)
+{
+	return (char *)(uintptr_t)ck_wrapper_at + ck_wrapper_at[e];
+}
 
 _Atomic(void *) ck_real[CK_ENTRY_COUNT];
 
@@ -60,7 +95,7 @@ static void fill_names(void)
 	if (atomic_load(&names_ready))
 		return;
 	for (unsigned i = 0; i < CK_ENTRY_COUNT; i++) {
-		unsigned h = hash_name(ck_api_rows[i].name);
+		unsigned h = hash_name(ck_api_name(i));
 		while (by_name[h])
 			h = (h + 1) % HASH_SIZE;
 		by_name[h] = (uint16_t)(i + 1);
@@ -76,7 +111,7 @@ static int find_name(const char *name)
 		pthread_mutex_unlock(&bind_lock);
 	}
 	for (unsigned h = hash_name(name); by_name[h]; h = (h + 1) % HASH_SIZE)
-		if (strcmp(ck_api_rows[by_name[h] - 1].name, name) == 0)
+		if (strcmp(ck_api_name(by_name[h] - 1), name) == 0)
 			return by_name[h] - 1;
 	return -1;
 }
@@ -128,8 +163,8 @@ static void bind_driver(const char *path)
 		if (h) {
 			fill_names();
 			for (unsigned i = 0; i < CK_ENTRY_COUNT; i++) {
-				void *f = ck_real_dlsym(h, ck_api_rows[i].name);
-				if (f != ck_api_rows[i].wrapper)
+				void *f = ck_real_dlsym(h, ck_api_name(i));
+				if (f != ck_api_wrapper(i))
 					atomic_store_explicit(&ck_real[i], f, memory_order_relaxed);
 			}
 			Dl_info d;
@@ -209,7 +244,7 @@ static int find_version(const char *name, int version, bool per_thread)
 	int best = -1, best_since = -1;
 	for (int pass = per_thread ? 0 : 1; pass < 2 && best < 0; pass++) {
 		for (int i = 0; i < CK_ENTRY_COUNT; i++) {
-			const char *n = ck_api_rows[i].name;
+			const char *n = ck_api_name(i);
 			if (strncmp(n, name, len) != 0)
 				continue;
 			const char *t = n + len;
@@ -218,9 +253,9 @@ static int find_version(const char *name, int version, bool per_thread)
 			bool pt = strcmp(t, "_ptds") == 0 || strcmp(t, "_ptsz") == 0;
 			if ((*t && !pt) || pt != (pass == 0))
 				continue;
-			if (ck_api_rows[i].since <= version && ck_api_rows[i].since > best_since) {
+			if (ck_api_since(i) <= version && ck_api_since(i) > best_since) {
 				best = i;
-				best_since = ck_api_rows[i].since;
+				best_since = ck_api_since(i);
 			}
 		}
 	}
@@ -234,16 +269,16 @@ void *ck_hook_wrap(const char *name, void *real, int version, uint64_t flags)
 	int e = version ? find_version(name, version, flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM)
 			: find_name(name);
 	if (e >= 0 && atomic_load(&ck_real[e]) == real)
-		return (void *)ck_api_rows[e].wrapper;
+		return ck_api_wrapper(e);
 	if (version)
 		for (int i = 0; i < CK_ENTRY_COUNT; i++)
 			if (atomic_load(&ck_real[i]) == real)
-				return (void *)ck_api_rows[i].wrapper;
+				return ck_api_wrapper(i);
 	/* Not an address that the driver exports under a name we know. If the name and version are in the
 	 * table it is the same function by another door: our wrapper calls the exported one. */
 	if (version && e >= 0 && atomic_load(&ck_real[e])) {
 		ck_debug("%s version %d: the driver gave an address of its own", name, version);
-		return (void *)ck_api_rows[e].wrapper;
+		return ck_api_wrapper(e);
 	}
 	return version || ck_hook_is_driver_code(real) ? door_for(name, real) : real;
 }
@@ -256,10 +291,10 @@ void *ck_hook_dlsym(void *handle, const char *name)
 	if (!real)
 		return NULL;
 	int e = find_name(name);
-	if (e >= 0 && real == ck_api_rows[e].wrapper) {
+	if (e >= 0 && real == ck_api_wrapper(e)) {
 		/* The global scope found us first. That is the right answer only if a driver is there. */
 		real = ck_real_get((enum ck_entry)e);
-		return real == (void *)missing_entry ? NULL : (void *)ck_api_rows[e].wrapper;
+		return real == (void *)missing_entry ? NULL : ck_api_wrapper(e);
 	}
 	if (!atomic_load(&bound)) {
 		Dl_info d;

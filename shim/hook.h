@@ -16,12 +16,11 @@
 #define CK_EXPORT __attribute__((visibility("default")))
 #define CK_HIDDEN __attribute__((visibility("hidden")))
 
-struct ck_api_row {
-	const char *name;
-	int since;
-	const void *wrapper;
-};
-extern const struct ck_api_row ck_api_rows[CK_ENTRY_COUNT];
+/* Rows of the table, by entry. Offsets and no pointers: a table of pointers is relocated at every start of
+ * every process, also of those that never use a GPU. */
+const char *ck_api_name(int e);
+int ck_api_since(int e);
+void *ck_api_wrapper(int e);
 
 /* The driver's own entries; NULL until bound, and for entries that the driver lacks. */
 extern _Atomic(void *) ck_real[CK_ENTRY_COUNT];
