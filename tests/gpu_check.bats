@@ -69,6 +69,26 @@ left() {
 	[ "$(outcome criu-dump-restore@user)" = refused ]
 }
 
+@test "gpu-check: a restored program that ends otherwise than undisturbed has failed" {
+	cat > program <<-'EOF'
+	#!/bin/bash
+	echo "step 1"
+	result=right
+	if [ "$1" = --pause-at ]; then
+		touch "$4.reached"
+		until [ -e "$4.go" ]; do sleep 0.02; done
+		result=${RESULT:-right}
+	fi
+	echo "checksum $result"
+	EOF
+	chmod +x program
+	export CK_BUILD
+	run -0 timeout -s KILL 60 "$BATS_TEST_DIRNAME/gpu/case" "$PWD/right" 1 "$PWD/program" 3>&-
+	[[ "${lines[-1]}" == pass$'\t'* ]] || fail "$output"
+	RESULT=wrong run -0 timeout -s KILL 60 "$BATS_TEST_DIRNAME/gpu/case" "$PWD/wrong" 1 "$PWD/program" 3>&-
+	[[ "${lines[-1]}" == fail$'\t'"the result differs"* ]] || fail "$output"
+}
+
 @test "gpu-check: where no driver answers it says so, and claims nothing" {
 	[ ! -e /dev/nvidiactl ] || skip "there is a GPU here"
 	LD_LIBRARY_PATH='' run -1 check --out out
