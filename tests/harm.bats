@@ -3,8 +3,8 @@
 # right end, the checkpoint before stays good, nothing half-made is listed, and one line says what failed and
 # what to do. What can be mended while the program runs is mended, and then the checkpoint must come.
 
-load lib
 # shellcheck disable=SC2153,SC2030,SC2031 # STATUS is lib's; each test has its own TRAIN
+load lib
 
 setup() { common_setup; }
 teardown() {
@@ -48,7 +48,7 @@ refused() {
 	before=$(grep -c '^ckshim: ' job.log || true)
 	mapfile -t PIDS < <(tree "$JOB")
 	kill -TERM "${PIDS[@]}"
-	wait_for 60 said $((before + 1)) || fail "nothing was said: $(cat job.log)"
+	wait_for "${PATIENCE:-60}" said $((before + 1)) || fail "nothing was said: $(cat job.log)"
 	grep '^ckshim: ' job.log | tail -n 1 > line
 	grep -qE "^ckshim: no checkpoint of $TRAIN: .*($1).*; $END\$" line || fail "$(cat job.log)"
 	unharmed
@@ -125,6 +125,15 @@ fake() {
 	refused 'deadline.*CKSHIM_DEADLINE'
 	fake criu <<< "exec $CK_BUILD/criu/criu \"\$@\""
 	comes
+}
+
+@test "harm: a criu that hangs and writes nothing is waited for, then ended" {
+	# a minute: while its code may be in the program it must not be killed
+	earlier
+	begin CKSHIM_CRIU="$PWD/criu" CKSHIM_DEADLINE=2
+	fake criu <<< 'exec sleep 1000'
+	PATIENCE=110 refused 'deadline.*CKSHIM_DEADLINE'
+	runs_on
 }
 
 @test "harm: the store cannot be written" {

@@ -3,6 +3,7 @@
 # checkpointed and then verifies it by itself. Either it comes back right after a restore in namespaces that
 # never saw it, or the checkpoint is refused by name and the program runs on with the object unharmed.
 
+# shellcheck disable=SC2153,SC2030,SC2031 # STATUS is lib's; run sets output and lines
 load lib
 
 setup() { common_setup; }
@@ -84,9 +85,10 @@ answered() { grep -q '^ckshim: ' job.log; }
 
 comes_back() { # KIND
 	kill -TERM "$JOB"
+	wait_for 60 answered || { echo "$1: no answer"; return 1; }
+	touch pause.go # in case there was no checkpoint
 	finish
 	[ "$STATUS" = 85 ] || { echo "$1: $STATUS: $(cat job.log)"; return 1; }
-	touch pause.go
 	STATUS=0
 	timeout -s KILL 60 ckshim-restore >> job.log 2>&1 || STATUS=$?
 	ends_right "$STATUS" "$1"
@@ -160,7 +162,7 @@ changed() {
 	[ "${#lines[@]}" = 1 ] || fail "$output"
 	[[ "$output" == "ckshim: $PWD/holder-file"*"$WHY"* ]] || fail "$output"
 	run -0 ckshim-inspect --verify "$CKSHIM_DIR"/*/gen-000001
-	cd "$BATS_TEST_TMPDIR"
+	cd "$BATS_TEST_TMPDIR" || return 1
 }
 
 vanish() { rm holder-file; }
