@@ -219,3 +219,31 @@ same() { diff ref.log <(own job.log); }
 	finish
 	[ "$STATUS" = 85 ]
 }
+
+@test "terminal: a program on a terminal comes back on another one, and into a file" {
+	cat > prog <<-'EOF'
+	test -t 0 && test -t 1 && echo "on a terminal"
+	echo ready
+	while [ ! -e go ]; do sleep 0.05; done
+	test -t 1 && echo "still on one"
+	exit 7
+	EOF
+	for where in terminal file; do
+		rm -rf store go log
+		# script gives the job a terminal of its own, and ends with its status
+		start log script -qefc "env LD_PRELOAD=$SHIM sh prog" /dev/null
+		wait_for 20 grep -q ready log
+		grep -q "on a terminal" log
+		kill -TERM "$(tree "$BOX" | while read -r p; do
+			if grep -qs '^Name:[[:space:]]*ckshim-run' "/proc/$p/status"; then echo "$p"; fi; done | head -n 1)"
+		finish
+		[ "$STATUS" = 85 ] || fail "$(cat log)"
+		touch go
+		if [ $where = terminal ]; then
+			run -7 timeout -s KILL 60 script -qefc ckshim-restore /dev/null
+		else
+			run -7 timeout -s KILL 60 ckshim-restore
+		fi
+		[[ "$output" == *"still on one"* ]] || fail "$output"
+	done
+}
