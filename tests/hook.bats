@@ -63,7 +63,8 @@ print(sum(d["bytes"] for p in m["gpu"] for d in p["devices"]))'
 	#define _GNU_SOURCE
 	#include <dlfcn.h>
 	#include <unistd.h>
-	pid_t getpid(void) { pid_t (*next)(void) = (pid_t (*)(void))dlsym(RTLD_NEXT, "getpid"); return next ? -next() : 0; }
+	/* twice: the first look-up of a process goes another way through the library */
+	pid_t getpid(void) { dlsym(RTLD_DEFAULT, "printf"); pid_t (*next)(void) = (pid_t (*)(void))dlsym(RTLD_NEXT, "getpid"); return next ? -next() : 0; }
 	EOF
 	gcc -O0 -shared -fPIC -o libown.so lib.c -ldl
 	cat > prog.c <<-'EOF'
@@ -85,6 +86,7 @@ print(sum(d["bytes"] for p in m["gpu"] for d in p["devices"]))'
 	#include <stdio.h>
 	int main(void)
 	{
+		dlopen("libm.so.6", RTLD_NOW); /* the first one goes another way through the library */
 		void *h = dlopen("libanswer.so", RTLD_NOW);
 		int (*f)(void) = h ? (int (*)(void))dlsym(h, "answer") : 0;
 		printf("%d\n", f ? f() : -1);
